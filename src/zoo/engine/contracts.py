@@ -1,0 +1,232 @@
+"""The contracts that everything else is written against. Read this page first.
+
+A *job* trains a *replica* of the user's model on *shards* of data across a *cluster*; its *ranks* agree through a
+*collective*, stop by *triggers*, report by *events*, and leave a *checkpoint*.
+
+Owns: the Protocols, and the few values that cross them.
+Leaves: every decision. A contract that needs `isinstance` to be used is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from zoo.engine.progress import Progress
+
+T = TypeVar("T")
+Array: TypeAlias = Any
+"""An n-dimensional array, rows first: numpy's, or the framework's own where a loader made it."""
+Json: TypeAlias = Any
+"""None, bool, int, float, str, and lists and dicts of them."""
+Ready: TypeAlias = Callable[[Array], None]
+"""Takes a full 1-d float bucket of gradients, which it sums over the ranks in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """One process of a gang.
+
+    Attributes:
+        index: 0 .. world-1.
+        world: how many ranks the gang has.
+        host: the address at which the other ranks reach this one.
+        rendezvous: where the ranks meet, e.g. ``file:///tmp/x/store`` or ``tcp://host:port``; empty for one rank.
+        token: the gang's secret; never shown.
+        threads: CPU threads that this rank may use.
+        device: ``"cpu"`` or ``"cuda:<n>"``.
+    """
+
+    index: int = 0
+    world: int = 1
+    host: str = "127.0.0.1"
+    rendezvous: str = ""
+    token: str = field(default="", repr=False)
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of one step on one rank.
+
+    Attributes:
+        features: one array per model input, each of shape (rows, ...).
+        labels: one array per label column, each of shape (rows, ...); empty when predicting.
+        weight: rows that count. 0 keeps the step and counts for nothing.
+        total: rows of this step over all ranks; None where only the ranks together know (a user's own loader).
+    """
+
+    features: tuple[Array, ...]
+    labels: tuple[Array, ...]
+    weight: int
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything a replica must remember: arrays by name and plain values beside them.
+
+    Array names start with ``model/`` (weights and buffers), ``optimizer/`` or ``rng/``.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    values: Mapping[str, Json]
+
+
+class Sink(Protocol):
+    """Listens to events. One way only: nothing waits for it, and a failing sink never stops a run."""
+
+    def put(self, event: Any, /) -> None:
+        """Takes one event of `zoo.engine.events.events`."""
+
+
+class Shards(Protocol):
+    """The data as the driver sees it: a schema and an ordered list of parts, whatever the number of ranks."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and Arrow types; the metadata of a field may hold an array's inner shape (`columns.SHAPE`)."""
+
+    def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """On a rank: (part, rows) of the whole parts that rank `index` of `world` owns, each part's rows in order."""
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """On a rank: its rows, again and again, in the order of the plan (or, for a user's loader, its own)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedRequest:
+    """What a rank asks of its shards before it trains.
+
+    Attributes:
+        rank: who asks.
+        gather: gives every rank the values of all ranks, in rank order (used once, for the rows per part).
+        features: the columns of the model's inputs.
+        labels: the columns of its targets.
+        batch_size: rows per step over all ranks.
+        seed: of the order within an epoch.
+        shuffle: whether rows are permuted within an epoch.
+        memory: bytes of rows kept in memory before they are spooled to disk.
+        tick: called now and then while working, so that nobody takes this rank for stalled.
+    """
+
+    rank: Rank
+    gather: Callable[[Json], list[Json]]
+    features: tuple[str, ...]
+    labels: tuple[str, ...]
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    memory: int = 1 << 30
+    tick: Callable[[], None] = lambda: None
+
+
+class Feed(Protocol):
+    """The data as one rank sees it."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterable[Batch]:
+        """The batches of one epoch from step `start` on; as many on every rank as the whole epoch has steps."""
+
+    def close(self) -> None:
+        """Gives back memory and files."""
+
+
+class Cluster(Protocol):
+    """A place that starts processes. It does not know what training is."""
+
+    @property
+    def slots(self) -> int:
+        """Ranks that can run at once."""
+
+    def gang(self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink) -> list[T]:
+        """Runs `task` on `world` ranks at once, all or none, and returns their answers in rank order."""
+
+    def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
+        """Replaces the rows of each independent piece by `fn`'s; lazy where the place can be; may be retried."""
+
+    def extend(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
+        """Adds the columns that `fn` gives for each batch, row by row; all columns, rows and their order stay."""
+
+    def close(self) -> None:
+        """Ends everything that this cluster started. Idempotent."""
+
+
+class Task(Protocol[T]):  # type: ignore[misc]  # T is only returned, mypy would have it covariant
+    """What each rank of a gang runs; picklable."""
+
+    def __call__(self, rank: Rank, shards: Mapping[str, Shards], sink: Sink, /) -> T:
+        """Runs on the rank."""
+
+
+Mapper: TypeAlias = "Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]"
+
+
+class Collective(Protocol):
+    """How ranks agree. Every rank makes the same calls in the same order."""
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """The element-wise sum over the ranks of a small array."""
+
+    def gather(self, value: Json) -> list[Json]:
+        """Every rank's plain value, in rank order, on every rank."""
+
+    def broadcast(self, state: State) -> State:
+        """Rank 0's state, on every rank."""
+
+    def average(self, share: float) -> AbstractContextManager[Ready]:
+        """Sums gradients over the ranks, each scaled by its rank's share of the step's rows.
+
+        Args:
+            share: rows here / rows of the step, in [0, 1]; the shares of a step add to 1.
+        Yields:
+            ready(bucket): scales a 1-d float buffer in place and starts its all-reduce; all have arrived on exit.
+        Raises:
+            PeerLost: a rank left the gang.
+        Source: weighted synchronous SGD; Dai et al., "BigDL", SoCC 2019, sec. 3.
+        """
+
+    def close(self) -> None:
+        """Leaves the gang."""
+
+
+class ModelSpec(Protocol):
+    """The driver's side of a model; picklable."""
+
+    def build(self, rank: Rank) -> Replica:
+        """Makes the replica, on a rank."""
+
+    def absorb(self, state: State) -> None:
+        """Puts trained weights into the user's own object, on the driver."""
+
+
+class Replica(Protocol):
+    """The model on one rank: the only contract that a framework implements."""
+
+    def backward(self, batch: Batch, ready: Ready) -> None:
+        """Computes gradients of the batch's mean loss; hands over each bucket as soon as it is full."""
+
+    def update(self, progress: Progress) -> float:
+        """Applies the averaged gradients; returns the step's mean loss over all ranks."""
+
+    def score(self, batch: Batch) -> tuple[float, tuple[Array, ...]]:
+        """(mean loss, outputs) of a batch in evaluation mode; the loss is NaN where there is none."""
+
+    def predict(self, batch: Batch) -> tuple[np.ndarray, ...]:
+        """The outputs of a batch in evaluation mode, one array per model output, rows first."""
+
+    def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:
+        """Hears that a border was reached (``"before_run"``, ``"after_train_epoch"``, ...); True asks to stop."""
+
+    def state(self) -> State:
+        """A copy of everything to remember."""
+
+    def load(self, state: State) -> None:
+        """Goes back to a remembered state."""

@@ -1,0 +1,1 @@
+"""What happened: events go one way, from ranks and driver to whoever listens."""

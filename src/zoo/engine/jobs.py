@@ -1,0 +1,126 @@
+"""What is asked: one frozen, picklable value for each fit, evaluate and predict, checked when it is made.
+
+Owns: the words of a request and the checks that need nothing but the request.
+Leaves: checks against data (run), doing it (loop).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zoo.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.engine.contracts import ModelSpec, State
+    from zoo.engine.metrics import Metric
+    from zoo.engine.progress import Progress
+    from zoo.engine.triggers import Trigger
+
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns are the model's inputs and which its targets, in the order of the call."""
+
+    features: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreJob:
+    """Everything needed to evaluate.
+
+    Attributes:
+        spec: the model.
+        columns: its inputs and targets.
+        batch_size: rows scored at once.
+        metrics: in the order of the report.
+        threads: CPU threads of a scoring process.
+        steps: at most this many batches; None for all.
+    """
+
+    spec: ModelSpec
+    columns: Columns
+    batch_size: int = 32
+    metrics: tuple[Metric, ...] = ()
+    threads: int = 1
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictJob:
+    """Everything needed to predict; fields as in `ScoreJob`."""
+
+    spec: ModelSpec
+    columns: Columns
+    batch_size: int = 32
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitJob:
+    """Everything a gang needs to train; equal jobs train equal models.
+
+    Attributes:
+        spec: the model, its loss and its optimizer.
+        columns: its inputs and targets.
+        batch_size: rows of a step over ALL ranks.
+        end: when to stop.
+        epochs: the epoch at which `end` is expected, for the progress line; None where nobody can tell.
+        start: how far earlier calls of `fit` came.
+        state: what they left; None to start from the spec's own weights.
+        seed: of the order of rows and of the ranks' random numbers.
+        shuffle: whether rows are permuted within an epoch.
+        metrics: measured on the validation data.
+        validate: when the validation data are scored.
+        checkpoint: when a checkpoint is written; None for never.
+        checkpoint_dir: where (any fsspec URL); empty for nowhere.
+        stop_on_nan: whether a loss that is NaN or infinite ends the run.
+        memory: bytes of rows that a rank keeps in memory before it spools them to its disk.
+        threads: CPU threads of each rank.
+        stall_timeout: seconds without any step or row on any rank after which the gang is given up.
+        attempts: how often a gang may be started when ranks are lost.
+        config: the user's own values, as given to creator functions.
+    """
+
+    spec: ModelSpec
+    columns: Columns
+    batch_size: int
+    end: Trigger
+    epochs: int | None = None
+    start: Progress
+    state: State | None = None
+    seed: int = 0
+    shuffle: bool = True
+    metrics: tuple[Metric, ...] = ()
+    validate: Trigger | None = None
+    checkpoint: Trigger | None = None
+    checkpoint_dir: str = ""
+    stop_on_nan: bool = True
+    memory: int = 1 << 30
+    stall_timeout: float = 600.0
+    attempts: int = 4
+
+    def __post_init__(self) -> None:
+        _check_batch(self.batch_size)
+        if self.memory < 1:
+            raise UsageError(f"memory must be at least one byte. Received: {self.memory}")
+        if self.stall_timeout <= 0:
+            raise UsageError(f"stall_timeout must be more than 0 seconds. Received: {self.stall_timeout}")
+        if self.attempts < 1:
+            raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
+        if self.checkpoint is not None and not self.checkpoint_dir:
+            raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
+
+
+def _check_batch(batch_size: int) -> None:
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UsageError(f"batch_size must be a whole number of rows, at least 1. Received: {batch_size!r}")
