@@ -115,7 +115,7 @@ class FeedRequest:
         seed: of the order within an epoch.
         shuffle: whether rows are permuted within an epoch.
         memory: bytes of rows kept in memory before they are spooled to disk.
-        tick: called now and then while working, so that nobody takes this rank for stalled.
+        sink: hears `Tick` now and then while rows are read, so that nobody takes this rank for stalled.
     """
 
     rank: Rank
@@ -126,7 +126,7 @@ class FeedRequest:
     seed: int = 0
     shuffle: bool = True
     memory: int = 1 << 30
-    tick: Callable[[], None] = lambda: None
+    sink: Sink
 
 
 class Feed(Protocol):
@@ -143,11 +143,22 @@ class Cluster(Protocol):
     """A place that starts processes. It does not know what training is."""
 
     @property
+    def nodes(self) -> int:
+        """Machines (or Spark executors) that ranks are spread over."""
+
+    @property
     def slots(self) -> int:
         """Ranks that can run at once."""
 
-    def gang(self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink) -> list[T]:
-        """Runs `task` on `world` ranks at once, all or none, and returns their answers in rank order."""
+    def gang(
+        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
+    ) -> list[T]:
+        """Runs `task` on `world` ranks at once, all or none, and returns their answers in rank order.
+
+        Raises:
+            NotEnoughSlots: before anything starts.
+            WorkerFailed: a rank failed; RankLost, RankStalled: it was killed, or nothing moved for `stall_timeout` s.
+        """
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Replaces the rows of each independent piece by `fn`'s; lazy where the place can be; may be retried."""

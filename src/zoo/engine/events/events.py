@@ -16,6 +16,11 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick(Event):
+    """A rank has moved (read rows, done a step). It resets the stall timer and goes to no listener."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted(Event):
     """A gang is up.
 
