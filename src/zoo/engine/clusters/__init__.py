@@ -1,0 +1,1 @@
+"""Where: places that start processes. Each is a stranger to the others."""
