@@ -8,6 +8,7 @@
     +-- DataError (ValueError)          rows that cannot become arrays; raised where the rows are read
     +-- MissingDependency (ImportError) an extra that is not installed
     +-- NoContext (RuntimeError)        no cluster is current
+    +-- StorageFailed (OSError)         a file that cannot be read or written: full disk, no permission, no connection
     +-- CheckpointDamaged               a checkpoint that is incomplete or altered
     +-- TrainingDiverged (ArithmeticError)  the loss is NaN or infinite
     +-- PeerLost (ConnectionError)      rank side: another rank left the gang
@@ -96,6 +97,10 @@ class MissingDependency(ZooError, ImportError):
 
 class NoContext(ZooError, RuntimeError):
     """No cluster is current."""
+
+
+class StorageFailed(ZooError, OSError):
+    """A file or directory that cannot be read or written."""
 
 
 class CheckpointDamaged(ZooError):
