@@ -1,0 +1,33 @@
+"""How ranks agree: nothing for one rank, torch.distributed for more.
+
+Owns: the choice between the two.
+Leaves: what is agreed upon, and when (loop).
+"""
+
+from __future__ import annotations
+
+from zoo.engine.collectives.solo import Solo
+from zoo.engine.contracts import Collective, Rank
+from zoo.engine.optional import require
+
+
+def join(rank: Rank, timeout: float) -> Collective:
+    """Meets the other ranks of the gang; returns when all have come.
+
+    Args:
+        rank: who joins; `rank.rendezvous` says where.
+        timeout: seconds to wait for the peers, here and in every later call.
+
+    Raises:
+        PeerLost: a peer did not come in time.
+        MissingDependency: more than one rank, and torch is not installed.
+    """
+    if rank.world == 1:
+        return Solo()
+    require("torch", extra="torch", because="ranks average their gradients through torch.distributed")
+    from zoo.engine.collectives.torch_group import TorchGroup
+
+    return TorchGroup(rank, timeout)
+
+
+__all__ = ["join"]

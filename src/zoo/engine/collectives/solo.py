@@ -1,0 +1,48 @@
+"""A gang of one agrees with itself.
+
+Owns: the identity of every collective call, at no cost.
+Leaves: everything between processes (torch_group).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from zoo.engine.contracts import Array, Json, Ready, State
+
+
+def _keep(bucket: Array) -> None:
+    """The share is 1: the sum over one rank is the bucket itself."""
+
+
+class Solo:
+    """The `Collective` of one rank."""
+
+    _whole: AbstractContextManager[Ready] = nullcontext(_keep)
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """The values."""
+        return values
+
+    def gather(self, value: Json) -> list[Json]:
+        """A list of the value alone."""
+        return [value]
+
+    def broadcast(self, state: State) -> State:
+        """The state."""
+        return state
+
+    def average(self, share: float) -> AbstractContextManager[Ready]:
+        """Scales by `share`, which for one rank is 1."""
+        if share == 1:
+            return self._whole
+
+        def scale(bucket: Array) -> None:
+            bucket *= share
+
+        return nullcontext(scale)
+
+    def close(self) -> None:
+        """Nothing to leave."""
