@@ -1,0 +1,82 @@
+"""What all tests share: nothing may be left behind, one Spark session, and how hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from leftovers import ExpectedLeftovers, carrying, clear_away, end, left_after_grace, picture, within
+
+MARK = "ZOO_TEST_SESSION"  # every process that descends from this one carries it, orphans too
+EXPECTED = ExpectedLeftovers()
+ORPHANS: list[str] = []
+
+settings.register_profile("developer", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks this session's processes and gives it a TMPDIR of its own; tmp_path stays where pytest keeps it."""
+    settings.load_profile("ci" if os.environ.get("CI") else "developer")
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ[MARK] = uuid.uuid4().hex
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="zoo-")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the session for any process that it started and that outlives it."""
+    mark = os.environ[MARK]
+    if not within(10, lambda: not carrying(MARK, mark)):
+        for process in carrying(MARK, mark):
+            ORPHANS.append(f"{process.pid}: {process}")
+            end(process.pid)
+    if ORPHANS:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Names the processes that outlived the session."""
+    for orphan in ORPHANS:
+        terminalreporter.write_line(f"ERROR: a process outlived the tests: {orphan}", red=True)
+
+
+def pytest_unconfigure() -> None:
+    """Removes the session's TMPDIR."""
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def expected_leftovers() -> ExpectedLeftovers:
+    """Where a session or module fixture says what it keeps: `with expected_leftovers.during(): start()`."""
+    return EXPECTED
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    before = picture(EXPECTED)
+    yield
+    left = left_after_grace(before, EXPECTED)
+    if left:
+        clear_away(before, EXPECTED)
+        pytest.fail("this test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def spark(expected_leftovers: ExpectedLeftovers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The Spark local[2] session that all tests share, started by the first that asks; read, do not stop it."""
+    import sharedspark
+
+    environment = dict(os.environ)
+    with expected_leftovers.during():
+        session = sharedspark.start(tmp_path_factory.mktemp("spark"))
+    yield session
+    sharedspark.stop(session)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
