@@ -95,6 +95,9 @@ class Shards(Protocol):
     def schema(self) -> pa.Schema:
         """Names and Arrow types; the metadata of a field may hold an array's inner shape (`columns.SHAPE`)."""
 
+    def share(self, index: int, world: int) -> Shards:
+        """On the driver: what rank `index` of `world` must be sent, so that no rank gets another's rows."""
+
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """On a rank: (part, rows) of the whole parts that rank `index` of `world` owns, each part's rows in order."""
 
@@ -186,8 +189,8 @@ class Collective(Protocol):
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The element-wise sum over the ranks of a small array."""
 
-    def gather(self, value: Json) -> list[Json]:
-        """Every rank's plain value, in rank order, on every rank."""
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's picklable value, in rank order, on every rank."""
 
     def broadcast(self, state: State) -> State:
         """Rank 0's state, on every rank."""
@@ -226,6 +229,10 @@ class Replica(Protocol):
 
     def update(self, progress: Progress) -> float:
         """Applies the averaged gradients; returns the step's mean loss over all ranks."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last update."""
 
     def score(self, batch: Batch) -> tuple[float, tuple[Array, ...]]:
         """(mean loss, outputs) of a batch in evaluation mode; the loss is NaN where there is none."""

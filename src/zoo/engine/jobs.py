@@ -85,10 +85,9 @@ class FitJob:
         checkpoint_dir: where (any fsspec URL); empty for nowhere.
         stop_on_nan: whether a loss that is NaN or infinite ends the run.
         memory: bytes of rows that a rank keeps in memory before it spools them to its disk.
-        threads: CPU threads of each rank.
         stall_timeout: seconds without any step or row on any rank after which the gang is given up.
         attempts: how often a gang may be started when ranks are lost.
-        config: the user's own values, as given to creator functions.
+        asks_to_stop: whether the user's callbacks may ask to stop, on which all ranks must then agree at each step.
     """
 
     spec: ModelSpec
@@ -108,6 +107,7 @@ class FitJob:
     memory: int = 1 << 30
     stall_timeout: float = 600.0
     attempts: int = 4
+    asks_to_stop: bool = False
 
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)

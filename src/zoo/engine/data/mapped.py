@@ -7,7 +7,7 @@ Leaves: what the functions do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 
@@ -30,6 +30,10 @@ class MappedShards:
     source: Shards
     fn: Mapper
     schema: pa.Schema
+
+    def share(self, index: int, world: int) -> MappedShards:
+        """The same over the source's share."""
+        return replace(self, source=self.source.share(index, world))
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(part, rows): the function runs once a part."""
@@ -60,6 +64,10 @@ class ExtendedShards:
     def schema(self) -> pa.Schema:
         """The source's columns, then the new ones."""
         return pa.schema([*self.source.schema, *self.added])
+
+    def share(self, index: int, world: int) -> ExtendedShards:
+        """The same over the source's share."""
+        return replace(self, source=self.source.share(index, world))
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(part, rows): one batch is in flight at a time."""

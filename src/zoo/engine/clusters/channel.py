@@ -1,0 +1,120 @@
+"""Frames between the driver and its ranks, and the proof that both belong to the same gang.
+
+Owns: framing, the handshake.
+Leaves: what is said (board on the driver, seat on the rank).
+
+Only a peer that proves the gang's token is ever unpickled. The token itself never crosses the wire: each side answers
+the other's random challenge with an HMAC-SHA256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import pickle
+import secrets
+import socket
+import struct
+from typing import Any
+
+from zoo.engine.errors import ZooError
+
+_LENGTH = struct.Struct("!Q")
+_INDEX = struct.Struct("!I")
+_CHALLENGE = 32
+_PROOF = hashlib.sha256().digest_size
+HANDSHAKE_SECONDS = 10.0
+
+
+class Stranger(ZooError, ConnectionError):
+    """A peer that could not prove the gang's token."""
+
+
+def new_token() -> str:
+    """A fresh secret for one gang."""
+    return secrets.token_hex(32)
+
+
+def frame(message: Any) -> bytes:
+    """The message as it crosses the wire."""
+    body = pickle.dumps(message, protocol=5)
+    return _LENGTH.pack(len(body)) + body
+
+
+def receive(connection: socket.socket) -> Any:
+    """The next message; blocks as long as the socket's time-out allows. EOFError where the peer has gone."""
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    return pickle.loads(_exactly(connection, length))  # noqa: S301  the peer has proven the gang's token
+
+
+class Frames:
+    """Bytes as they arrive, cut into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Takes bytes; returns the messages that are complete now."""
+        self._buffer += data
+        messages = []
+        while (end := self._end()) is not None:
+            messages.append(pickle.loads(memoryview(self._buffer)[_LENGTH.size : end].tobytes()))  # noqa: S301
+            del self._buffer[:end]
+        return messages
+
+    def _end(self) -> int | None:
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + int(_LENGTH.unpack_from(self._buffer)[0])
+        return end if len(self._buffer) >= end else None
+
+
+def welcome(connection: socket.socket, token: str) -> int:
+    """Driver side: makes a peer prove the token, proves it in return, and returns the peer's rank.
+
+    Raises:
+        Stranger: the peer does not know the token, or says nothing for 10 s.
+    """
+    try:
+        connection.settimeout(HANDSHAKE_SECONDS)
+        challenge = secrets.token_bytes(_CHALLENGE)
+        connection.sendall(challenge)
+        index = _exactly(connection, _INDEX.size)
+        theirs = _exactly(connection, _CHALLENGE)
+        if not hmac.compare_digest(_exactly(connection, _PROOF), _proof(token, b"rank", index, challenge, theirs)):
+            raise Stranger("a connection without the gang's token was refused.")
+        connection.sendall(_proof(token, b"driver", index, theirs, challenge))
+    except (OSError, EOFError) as error:
+        raise Stranger(f"a connection was refused in its handshake: {type(error).__name__}") from error
+    return int(_INDEX.unpack(index)[0])
+
+
+def introduce(address: tuple[str, int], token: str, index: int) -> socket.socket:
+    """Rank side: connects to the driver, proves the token, and checks that the driver knows it too."""
+    connection = socket.create_connection(address, timeout=HANDSHAKE_SECONDS)
+    try:
+        challenge = _exactly(connection, _CHALLENGE)
+        mine, packed = secrets.token_bytes(_CHALLENGE), _INDEX.pack(index)
+        connection.sendall(packed + mine + _proof(token, b"rank", packed, challenge, mine))
+        if not hmac.compare_digest(_exactly(connection, _PROOF), _proof(token, b"driver", packed, mine, challenge)):
+            raise Stranger(f"the process at {address[0]}:{address[1]} does not know the gang's token.")
+    except (OSError, EOFError) as error:
+        connection.close()
+        raise Stranger(f"the driver at {address[0]}:{address[1]} broke off the handshake.") from error
+    connection.settimeout(None)
+    return connection
+
+
+def _proof(token: str, role: bytes, index: bytes, *challenges: bytes) -> bytes:
+    return hmac.digest(token.encode(), b"|".join((b"zoo-gang-1", role, index, *challenges)), "sha256")
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = bytearray(size)
+    view, got = memoryview(data), 0
+    while got < size:
+        received = connection.recv_into(view[got:])
+        if not received:
+            raise EOFError("the peer closed the connection.")
+        got += received
+    return bytes(data)

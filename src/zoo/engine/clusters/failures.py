@@ -1,0 +1,132 @@
+"""What went wrong on a rank, as a value that travels; and one error out of many.
+
+Owns: what a user reads first when ranks fail.
+Leaves: what is done about it (run).
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cloudpickle
+
+from zoo.engine.errors import PeerLost, RankLost, WorkerFailed, ZooError
+
+_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "/zoo/engine/", "<frozen", "/pyspark/")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One rank's error.
+
+    Attributes:
+        rank: whose.
+        kind: ``"own"`` (its own code), ``"peer"`` (another rank had gone) or ``"lost"`` (it ended without a word).
+        headline: type and message of the error.
+        line: the user's own line in which it was raised; empty where there is none.
+        trace: the whole traceback.
+        pickled: the exception; empty where it does not pickle.
+    """
+
+    rank: int
+    kind: str
+    headline: str
+    line: str = ""
+    trace: str = ""
+    pickled: bytes = b""
+
+    @classmethod
+    def of(cls, rank: int, error: BaseException) -> Failure:
+        """The failure that an exception on this rank is."""
+        kind = "peer" if isinstance(error, PeerLost) else "own"
+        trace = "".join(traceback.format_exception(error))
+        return cls(rank, kind, _headline(error), _own_line(error), trace, _pickle(error))
+
+    @classmethod
+    def lost(cls, rank: int, how: str) -> Failure:
+        """The failure of a rank that can no longer speak."""
+        return cls(rank, "lost", f"rank {rank} {how}")
+
+
+def raised(failures: Sequence[Failure], world: int) -> Exception:
+    """The one error to raise for all failures of a gang."""
+    own = [failure for failure in failures if failure.kind == "own"]
+    if own:
+        return _own_error(own, failures, world)
+    lost = [failure for failure in failures if failure.kind == "lost"]
+    named = "\n".join(f"  {failure.headline}" for failure in lost or failures)
+    ranks = [failure.rank for failure in lost]
+    return RankLost(f"{len(lost) or 'some'} of {world} ranks were lost:\n{named}", ranks, retryable=True)
+
+
+def _own_error(own: Sequence[Failure], failures: Sequence[Failure], world: int) -> Exception:
+    folded: dict[tuple[str, str], list[Failure]] = defaultdict(list)
+    for failure in own:
+        folded[failure.line, failure.headline].append(failure)
+    paragraphs = [_paragraph(group, world) for group in folded.values()]
+    first = own[0]
+    error = _unpickle(first.pickled)
+    if isinstance(error, ZooError) and len(folded) == 1:
+        return error  # it already says what to do; which rank met it first does not matter
+    others = sorted({f.rank for f in failures if f.kind != "own"})
+    if others:
+        paragraphs.append(f"Rank{_s(others)} {_list(others)} stopped because {_their(others)} peers had gone.")
+    paragraphs.append(f"On rank {first.rank}:\n{first.trace.rstrip()}")
+    return WorkerFailed("\n".join(paragraphs), [f.rank for f in own], retryable=False, error=error)
+
+
+def _paragraph(group: Sequence[Failure], world: int) -> str:
+    ranks = sorted(failure.rank for failure in group)
+    if world == 1:
+        head = "the rank failed:"
+    elif len(ranks) == 1:
+        head = f"rank {ranks[0]} of {world} failed:"
+    else:
+        head = f"{len(ranks)} of {world} ranks failed in the same way (ranks {_list(ranks)}):"
+    line = f"\n  {group[0].line}" if group[0].line else ""
+    return f"{head}{line}\n  {group[0].headline}"
+
+
+def _headline(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _own_line(error: BaseException) -> str:
+    """The innermost line that belongs to no library, as ``file:number in function: code``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        if not any(part in frame.filename for part in _LIBRARIES):
+            return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
+    return ""
+
+
+def _pickle(error: BaseException) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        pickle.loads(data)  # noqa: S301  our own bytes: an exception that pickles but does not come back is useless
+    except Exception:  # a user's exception may refuse in any way
+        return b""
+    return data
+
+
+def _unpickle(data: bytes) -> BaseException | None:
+    try:
+        return pickle.loads(data) if data else None  # type: ignore[no-any-return]  # noqa: S301
+    except Exception:  # its class may live on the rank only
+        return None
+
+
+def _s(ranks: Sequence[int]) -> str:
+    return "s" if len(ranks) > 1 else ""
+
+
+def _their(ranks: Sequence[int]) -> str:
+    return "their" if len(ranks) > 1 else "its"
+
+
+def _list(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks))

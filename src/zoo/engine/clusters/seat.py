@@ -1,0 +1,185 @@
+"""The rank's side of a gang: take a seat, meet the others, run the task, say how it went.
+
+Owns: the rank's connection to its driver, heartbeats, forwarding of logs, warnings and prints.
+Leaves: how the process was started (local, spark), what the task does.
+
+A rank ends by itself within seconds once its driver has gone or has given the gang up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from zoo.engine.clusters.channel import frame, receive
+from zoo.engine.clusters.failures import Failure
+from zoo.engine.contracts import Rank, Shards, T, Task
+from zoo.engine.errors import PeerLost
+from zoo.engine.events.events import Event, Logged, Tick
+
+BEAT_SECONDS = 0.5
+GRACE_SECONDS = 3.0
+_ABANDONED = 70  # exit status of a rank whose driver has gone
+
+
+class Wire:
+    """A rank's connection to its driver; a sink for events."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._moves = 0
+        self._over = threading.Event()
+        self._main = threading.get_ident()
+        self._reader = threading.Thread(target=self._listen, name="zoo-wire", daemon=True)
+        self._beater = threading.Thread(target=self._beat, name="zoo-beat", daemon=True)
+
+    def meet(self, host: str, port: int) -> str:
+        """Says hello; waits until the whole gang is there. Returns where it meets.
+
+        Args:
+            host: the address at which the others reach this rank.
+            port: a free port here, used if this is rank 0.
+        """
+        self._connection.settimeout(None)
+        self.send("hello", (host, port, os.getpid()))
+        kind, where = receive(self._connection)
+        if kind != "start":
+            raise PeerLost("the driver gave the gang up before it was complete.")
+        self._reader.start()
+        self._beater.start()
+        return str(where)
+
+    def put(self, event: Event) -> None:
+        """Sends an event; a Tick is only counted."""
+        if isinstance(event, Tick):
+            self._moves += 1
+        else:
+            self.send("event", event)
+
+    def send(self, kind: str, payload: Any) -> None:
+        """Sends one message. A driver that has gone is noticed by the reader, not here."""
+        data = frame((kind, payload))
+        try:
+            with self._lock:
+                self._connection.sendall(data)
+        except OSError:
+            pass  # the reader ends this process
+
+    def close(self) -> None:
+        """Ends both threads and the connection."""
+        self._over.set()
+        try:
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the driver was faster
+        for thread in (self._reader, self._beater):
+            if thread.is_alive():
+                thread.join(GRACE_SECONDS)
+        self._connection.close()
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            self.send("beat", self._moves)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                kind, _ = receive(self._connection)
+                if kind == "stacks":
+                    self.send("stacks", _stack_of(self._main))
+                else:
+                    break
+        except (OSError, EOFError):
+            pass
+        # Aborted, or the driver has gone. The main thread may sit in a collective or in the user's code for ever.
+        if not self._over.wait(GRACE_SECONDS):
+            os._exit(_ABANDONED)
+
+
+def sit(wire: Wire, rank: Rank, task: Task[T], shards: Mapping[str, Shards]) -> None:
+    """Runs the task as a rank of a gang and tells the driver how it went.
+
+    Args:
+        wire: the connection to the driver; closed on return.
+        rank: who this is; its rendezvous is filled in if it is empty.
+
+    Raises:
+        BaseException: what the task raised, after the driver was told.
+    """
+    try:
+        meeting = wire.meet(rank.host, _free_port(rank.host))
+        rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or meeting)
+        with _heard(wire, rank.index):
+            result = task(rank, shards, wire)
+        wire.send("done", result)
+    except BaseException as error:
+        wire.send("failed", Failure.of(rank.index, error))
+        raise
+    finally:
+        wire.close()
+
+
+@contextmanager
+def _heard(wire: Wire, index: int) -> Iterator[None]:
+    """Sends what is logged, warned and printed to the driver."""
+    handler = _Forward(wire, index)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    lines = _Lines(wire, index)
+    try:
+        with redirect_stdout(lines):
+            yield
+    finally:
+        lines.finish()
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+
+
+class _Forward(logging.Handler):
+    def __init__(self, wire: Wire, index: int) -> None:
+        super().__init__()
+        self._wire, self._index = wire, index
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._wire.put(Logged(self._index, record.levelname, self.format(record).rstrip()))
+
+
+class _Lines(io.TextIOBase):
+    """Standard output, line by line."""
+
+    def __init__(self, wire: Wire, index: int) -> None:
+        self._wire, self._index, self._rest = wire, index, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._wire.put(Logged(self._index, "PRINT", line))
+        return len(text)
+
+    def finish(self) -> None:
+        if self._rest:
+            self.write("\n")
+
+
+def _stack_of(thread: int) -> str:
+    current = sys._current_frames().get(thread)
+    return "".join(traceback.format_stack(current)) if current is not None else "(the main thread has ended)"
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -1,0 +1,280 @@
+"""The rank's half: the only training loop in the code base.
+
+    for batch in feed.epoch(progress.epoch):
+        with collective.average(batch.weight / total) as ready:
+            replica.backward(batch, ready)      # hands over each bucket of gradients as soon as it is full
+        progress = progress.after_step(replica.update(progress), total)
+
+Owns: the order of things within a run: steps, borders, validation, checkpoints, the end.
+Leaves: the mathematics (replica), agreement (collective), rows (feed), what to do after a failure (run).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zoo.engine import checkpoint
+from zoo.engine.collectives import join
+from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Shards, Sink, State
+from zoo.engine.errors import TrainingDiverged
+from zoo.engine.events.events import Checkpointed, EpochEnded, RunStarted, StepsEnded, Tick, Validated
+from zoo.engine.jobs import FitJob
+from zoo.engine.progress import Progress
+from zoo.engine.scoring import Score
+
+TRAIN, VALID = "train", "valid"
+_TELL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a rank leaves behind.
+
+    Attributes:
+        progress: how far it came.
+        state: the trained state; only rank 0 sends it.
+        epochs: the statistics of each epoch.
+    """
+
+    progress: Progress
+    state: State | None
+    epochs: tuple[Mapping[str, float], ...]
+
+
+def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Trained:
+    """Trains as one rank of a gang. A `Task` once its job is bound."""
+    with closing(join(rank, job.stall_timeout)) as collective:
+        replica = job.spec.build(rank)
+        if job.state is not None:
+            replica.load(job.state)
+        if rank.world > 1:
+            replica.load(collective.broadcast(replica.state()))
+        with closing(_feed(job, rank, shards[TRAIN], collective, sink)) as train:
+            if VALID not in shards:
+                return _Run(job, rank, collective, replica, sink, train, None).to_the_end()
+            with closing(_feed(job, rank, shards[VALID], collective, sink, shuffle=False)) as valid:
+                return _Run(job, rank, collective, replica, sink, train, valid).to_the_end()
+
+
+def _feed(
+    job: FitJob, rank: Rank, shards: Shards, collective: Collective, sink: Sink, *, shuffle: bool | None = None
+) -> Feed:
+    return shards.feed(
+        FeedRequest(
+            rank=rank,
+            gather=collective.gather,
+            features=job.columns.features,
+            labels=job.columns.labels,
+            batch_size=job.batch_size,
+            seed=job.seed,
+            shuffle=job.shuffle if shuffle is None else shuffle,
+            memory=job.memory,
+            sink=sink,
+        )
+    )
+
+
+@dataclass
+class _Run:
+    """One rank's run, with everything that it needs in place."""
+
+    job: FitJob
+    rank: Rank
+    collective: Collective
+    replica: Replica
+    sink: Sink
+    train: Feed
+    valid: Feed | None
+    epochs: list[dict[str, float]] = field(default_factory=list)
+
+    def to_the_end(self) -> Trained:
+        progress = self.job.start
+        plan = getattr(self.train, "plan", None)
+        rows, steps = (plan.rows, plan.steps) if plan is not None else (None, None)
+        self._tell(RunStarted("fit", self.rank.world, rows, steps, progress.epoch, self.job.epochs))
+        stop = self._notice("before_run", progress)
+        while not stop and not self.job.end(progress):
+            progress, stop = self._epoch(progress)
+        self._notice("after_run", progress)
+        state = self.replica.state() if self.rank.index == 0 else None
+        return Trained(progress, state, tuple(self.epochs))
+
+    def _epoch(self, progress: Progress) -> tuple[Progress, bool]:
+        """One epoch, or what is left of it; True where the run is over within it."""
+        meter = _Meter(progress, self.sink if self.rank.index == 0 else None)
+        stop = self._notice("before_train_epoch", progress)
+        for batch, total in self._batches(progress, meter):
+            with self.collective.average(batch.weight / total) as ready:
+                self.replica.backward(batch, ready)
+            progress = progress.after_step(self.replica.update(progress), total)
+            self._check(progress)
+            meter.add(progress, self.replica.rate, batch.weight, total)
+            self.sink.put(Tick())
+            progress = self._border(progress, meter)
+            stop = self._stop_asked("after_train_iter", progress) or stop
+            if stop or self.job.end(progress):
+                meter.tell()
+                self.epochs.append(meter.stats(progress))
+                return progress, True
+        return self._epoch_border(progress.after_epoch(), meter, stop)
+
+    def _batches(self, progress: Progress, meter: _Meter) -> Iterator[tuple[Batch, int]]:
+        """(batch, rows of the step over all ranks), until every rank has run out."""
+        batches = iter(self.train.epoch(progress.epoch, progress.step_in_epoch))
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            meter.waiting += time.perf_counter() - asked
+            if batch is None:
+                return
+            total = batch.total
+            if total is None:
+                total = int(self.collective.sum(np.array([batch.weight], dtype=np.float64))[0])
+            if total == 0:
+                return
+            yield batch, total
+
+    def _border(self, progress: Progress, meter: _Meter, stats: dict[str, float] | None = None) -> Progress:
+        """What is due at a step's or an epoch's border: validation first, so that a checkpoint knows its score."""
+        job = self.job
+        if self.valid is not None and job.validate is not None and job.validate(progress):
+            meter.tell()
+            results = self._validate(progress)
+            if stats is not None:
+                stats.update({f"val_{name}": value for name, value in results.items()})
+            progress = progress.scored(_first_score(results))
+        if job.checkpoint is not None and job.checkpoint(progress):
+            meter.tell()
+            self._checkpoint(progress)
+        return progress
+
+    def _epoch_border(self, progress: Progress, meter: _Meter, stop: bool) -> tuple[Progress, bool]:
+        meter.tell()
+        stats = meter.stats(progress)
+        progress = self._border(progress, meter, stats)
+        self.epochs.append(stats)
+        share = tuple(self.collective.gather(meter.own_rows))
+        self._tell(EpochEnded(progress.epoch, progress.step, stats, meter.seconds(), share))
+        return progress, self._notice("after_train_epoch", progress, stats) or stop
+
+    def _validate(self, progress: Progress) -> dict[str, float]:
+        assert self.valid is not None  # asked only where there is one
+        self._notice("before_val_epoch", progress)
+        score = Score.empty(self.job.metrics)
+        for batch in self.valid.epoch(0):
+            if batch.weight == 0 and batch.total is None:
+                break  # a user's own loader has run out
+            if batch.weight:
+                score = score.plus(self.replica, batch, self.job.metrics)
+            self.sink.put(Tick())
+        merged = Score.merged(self.collective.gather(score), self.job.metrics)
+        results = merged.results(self.job.metrics)
+        self._tell(Validated(progress.epoch, progress.step, results))
+        self._notice("after_val_epoch", progress, results)
+        return results
+
+    def _checkpoint(self, progress: Progress) -> None:
+        if self.rank.index == 0:
+            position = {"seed": self.job.seed, "epoch": progress.epoch, "step": progress.step_in_epoch}
+            path = checkpoint.save(self.job.checkpoint_dir, self.replica.state(), progress, position)
+            self._tell(Checkpointed(path, progress.step))
+        self.sink.put(Tick())
+
+    def _check(self, progress: Progress) -> None:
+        if self.job.stop_on_nan and not math.isfinite(progress.loss):
+            raise TrainingDiverged(
+                f"the loss is {progress.loss} at step {progress.step} (epoch {progress.epoch + 1}). Try a smaller "
+                "learning rate, gradient clipping, or look for NaN in the columns; stop_on_nan=False goes on anyway."
+            )
+
+    def _notice(self, moment: str, progress: Progress, stats: Mapping[str, float] | None = None) -> bool:
+        return self._agreed(self.replica.notice(moment, progress, stats or {}))
+
+    def _stop_asked(self, moment: str, progress: Progress) -> bool:
+        return self.job.asks_to_stop and self._agreed(self.replica.notice(moment, progress, {}))
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any rank's callbacks ask to stop: all ranks must leave the loop at the same step."""
+        if not self.job.asks_to_stop:
+            return False
+        return bool(self.collective.sum(np.array([float(stop)]))[0])
+
+    def _tell(self, event: Any) -> None:
+        if self.rank.index == 0:
+            self.sink.put(event)
+
+
+class _Meter:
+    """Sums up an epoch's steps and tells of them some times a second.
+
+    Attributes:
+        waiting: seconds blocked on data since the last word.
+        own_rows: rows that this rank has trained on.
+    """
+
+    def __init__(self, progress: Progress, sink: Sink | None) -> None:
+        self.waiting = 0.0
+        self.own_rows = 0
+        self._sink = sink
+        self._epoch, self._first, self._steps = progress.epoch, progress.step + 1, 0
+        self._losses: list[float] = []
+        self._rates: list[float] = []
+        self._rows = self._all_rows = 0
+        self._loss_sum = self._last = 0.0
+        self._began = self._told = time.perf_counter()
+        self._in_epoch = progress.step_in_epoch
+
+    def add(self, progress: Progress, rate: float, own: int, total: int) -> None:
+        """One more step."""
+        self._losses.append(progress.loss)
+        self._rates.append(rate)
+        self._rows += total
+        self._steps += 1
+        self.own_rows += own
+        self._loss_sum += progress.loss * total
+        self._in_epoch = progress.step_in_epoch
+        if time.perf_counter() - self._told > _TELL_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tells what happened since the last word."""
+        now = time.perf_counter()
+        if self._sink is not None and self._losses:
+            self._sink.put(
+                StepsEnded(
+                    self._first, tuple(self._losses), tuple(self._rates), self._rows, now - self._told,
+                    self.waiting, self._epoch, self._in_epoch,
+                )  # fmt: skip
+            )
+        if self._losses:
+            self._last = self._losses[-1]
+        self._first += len(self._losses)
+        self._all_rows += self._rows
+        self._losses, self._rates, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
+
+    def seconds(self) -> float:
+        """Since the epoch began."""
+        return time.perf_counter() - self._began
+
+    def stats(self, progress: Progress) -> dict[str, float]:
+        """The epoch in numbers, after `tell`."""
+        return {
+            "epoch": self._epoch + 1,
+            "batch_count": self._steps,
+            "num_samples": self._all_rows,
+            "train_loss": self._loss_sum / self._all_rows if self._all_rows else float("nan"),
+            "last_train_loss": self._last,
+        }
+
+
+def _first_score(results: Mapping[str, float]) -> float:
+    """The first metric's value; the loss's negative where there is no metric, so that more is always better."""
+    names = [name for name in results if name != "loss"]
+    return float(results[names[0]]) if names else -float(results["loss"])
