@@ -133,7 +133,7 @@ def make_dirs(url: str) -> None:
     """Makes the directory `url` and those above it; object stores, which have none, do nothing."""
     with explained(url, "make the directory"):
         if is_local(url):
-            local_path(url).mkdir(parents=True, exist_ok=True)
+            _make_local(local_path(url))
         else:
             files, path = _remote(url)
             files.makedirs(path, exist_ok=True)
@@ -218,8 +218,15 @@ def _with_authority(url: str) -> str:
     return url if rest.startswith("//") or "::" in url else f"{scheme}://{rest}"
 
 
+def _make_local(path: Path) -> None:
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for directory in missing:
+        _sync_directory(directory.parent)
+
+
 def _write_local(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
