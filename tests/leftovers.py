@@ -99,7 +99,10 @@ def left(before: Picture, expected: ExpectedLeftovers) -> list[str]:
             for name in sorted(after.files - before.files - expected.files)
             if not name.startswith(LASTING_FILES)
         ),
-        *(f"listening socket on {address}" for address in _listening(after.sockets - before.sockets - expected.sockets)),
+        *(
+            f"listening socket on {address}"
+            for address in _listening(after.sockets - before.sockets - expected.sockets)
+        ),
         *(["a torch.distributed process group"] if after.process_group and not before.process_group else []),
     ]
 

@@ -1,0 +1,108 @@
+"""The documents run: the python blocks of each, in order, as one program in a fresh process.
+
+A block after the comment `<!-- skip -->` is left out. Line numbers in a traceback are those of the document.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 110  # below the time-out of a test
+FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*(\S*)")
+
+
+def program(text: str) -> str:
+    """The python blocks of a document as a program with the document's line numbers; empty where it has none."""
+    lines, fence, wanted, skip = [], "", False, False
+    for line in text.splitlines():
+        match = FENCE.match(line)
+        if fence:
+            closes = match is not None and match[1].startswith(fence) and not match[2]
+            lines.append(line if wanted and not closes else "")
+            fence = "" if closes else fence
+            continue
+        if match is not None:
+            fence, wanted, skip = match[1], match[2] == "python" and not skip, False
+        elif line.strip():
+            skip = line.strip() == "<!-- skip -->"
+        lines.append("")
+    return "\n".join(lines) + "\n" if any(lines) else ""
+
+
+def run(source: str, name: str, folder: Path) -> tuple[int, str]:
+    """Exit status and output of a program that runs in `folder`; it and its children are ended after `SECONDS`."""
+    path = folder / name
+    path.write_text(source)
+    environment = {**os.environ, "PYTHONFAULTHANDLER": "1"}
+    with subprocess.Popen(
+        [sys.executable, str(path)], cwd=folder, env=environment, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            output, _ = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            output += f"\nstopped after {SECONDS} s"
+    return process.returncode, output
+
+
+DOCUMENTS = [
+    path.relative_to(ROOT).as_posix()
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+    if program(path.read_text())
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_document_runs(document, tmp_path):
+    source = program((ROOT / document).read_text())
+    status, output = run(source, Path(document).stem + ".py", tmp_path)
+    assert status == 0, output
+
+
+DOCUMENT = """\
+Text.
+```python
+first = 1
+```
+```bash
+exit 1
+```
+<!-- skip -->
+
+```python
+raise SystemExit("left out")
+```
+````python
+text = '''
+```
+'''
+assert first == 2, first
+````
+"""
+
+
+def test_blocks_are_run_in_order_with_the_lines_of_the_document(tmp_path):
+    status, output = run(program(DOCUMENT), "document.py", tmp_path)
+    assert status == 1
+    assert 'document.py", line 17, in <module>' in output
+    assert "AssertionError: 1" in output
+
+
+def test_a_document_without_python_is_no_program():
+    assert program("# Title\n```bash\nmake\n```\n") == ""
+
+
+def test_a_program_that_hangs_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setitem(run.__globals__, "SECONDS", 1)
+    status, output = run("print('here', flush=True)\nimport time; time.sleep(60)\n", "hang.py", tmp_path)
+    assert status == -9
+    assert output.startswith("here\n")
