@@ -101,6 +101,9 @@ class Shards(Protocol):
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """On a rank: (part, rows) of the whole parts that rank `index` of `world` owns, each part's rows in order."""
 
+    def peek(self) -> pa.RecordBatch | None:
+        """On the driver: one or a few of the first rows, cheaply; None where there are none."""
+
     def feed(self, request: FeedRequest) -> Feed:
         """On a rank: its rows, again and again, in the order of the plan (or, for a user's loader, its own)."""
 

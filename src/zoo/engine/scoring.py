@@ -1,19 +1,27 @@
-"""A model's score on some rows: a value that merges exactly.
+"""Evaluating and predicting the rows of one independent piece of the data.
 
-Owns: the sums behind an evaluation.
-Leaves: each metric's mathematics (metrics), the model's outputs (replica).
+Owns: cutting a stream of rows into the model's batches; the sums behind an evaluation, which merge exactly.
+Leaves: each metric's mathematics (metrics), the model's outputs (replica), where pieces run (clusters).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from zoo.engine.contracts import Batch, Replica
+from zoo.engine.data import columns
+from zoo.engine.jobs import Columns
 from zoo.engine.metrics import Metric
+from zoo.engine.replicas import Packed
 
 LOSS = "loss"
+SCORES = pa.schema([pa.field("score", pa.binary(), nullable=False)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +49,7 @@ class Score:
         """With one more batch."""
         loss, outputs = replica.score(batch)
         output, target = _single(outputs), _single(batch.labels)
-        states = tuple(
-            metric.update(state, output, target) for metric, state in zip(metrics, self.states, strict=True)
-        )
+        states = tuple(m.update(state, output, target) for m, state in zip(metrics, self.states, strict=True))
         return Score(self.rows + batch.weight, self.batches + 1, self.loss + loss * batch.weight, states)
 
     @classmethod
@@ -51,12 +57,8 @@ class Score:
         """Of all their rows together."""
         total = cls.empty(metrics)
         for score in scores:
-            states = tuple(
-                metric.merge(a, b) for metric, a, b in zip(metrics, total.states, score.states, strict=True)
-            )
-            total = Score(
-                total.rows + score.rows, total.batches + score.batches, total.loss + score.loss, states
-            )
+            states = tuple(m.merge(a, b) for m, a, b in zip(metrics, total.states, score.states, strict=True))
+            total = cls(total.rows + score.rows, total.batches + score.batches, total.loss + score.loss, states)
         return total
 
     def results(self, metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -64,6 +66,79 @@ class Score:
         values = {metric.name: metric.compute(state) for metric, state in zip(metrics, self.states, strict=True)}
         loss = self.loss / self.rows if self.rows else float("nan")
         return values if loss != loss and values else {LOSS: loss} | values
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRows:
+    """A `Mapper` from rows to one row of `SCORES`; fields as in `ScoreJob`."""
+
+    packed: Packed
+    columns: Columns
+    batch_size: int
+    metrics: tuple[Metric, ...]
+    threads: int
+    steps: int | None = None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        score, replica = Score.empty(self.metrics), None
+        names = self.columns.features, self.columns.labels
+        for features, labels in _batches(batches, names, self.batch_size):
+            replica = replica or self.packed.replica(self.threads)
+            score = score.plus(replica, Batch(features, labels, len(features[0])), self.metrics)
+            if score.batches == self.steps:
+                break
+        yield pa.RecordBatch.from_pydict({"score": [pickle.dumps(score)]}, schema=SCORES)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRows:
+    """A `Mapper` from rows to their predictions, batch for batch.
+
+    Attributes:
+        packed: the model.
+        columns: its inputs.
+        batch_size: rows predicted at once.
+        threads: CPU threads.
+        schema: of the predictions, one field a model output; all batches are cast to it.
+    """
+
+    packed: Packed
+    columns: Columns
+    batch_size: int
+    threads: int
+    schema: pa.Schema
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        replica = self.packed.replica(self.threads)
+        for batch in batches:
+            pieces = [
+                replica.predict(Batch(features, (), len(features[0])))
+                for features, _ in _batches(iter([batch]), (self.columns.features, ()), self.batch_size)
+            ]
+            yield self._record(pieces)
+
+    def _record(self, pieces: Sequence[tuple[np.ndarray, ...]]) -> pa.RecordBatch:
+        if not pieces:
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
+        outputs = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*pieces, strict=True)]
+        arrays = [
+            columns.from_array(field.name, output)[1].cast(field.type)
+            for field, output in zip(self.schema, outputs, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _batches(
+    batches: Iterator[pa.RecordBatch], names: tuple[tuple[str, ...], tuple[str, ...]], size: int
+) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
+    """(features, labels) of at most `size` rows each."""
+    features, labels = names
+    for batch in batches:
+        specs = columns.describe(batch.schema, (*features, *labels))
+        arrays = [columns.to_array(batch.column(spec.name), spec) for spec in specs]
+        for start in range(0, batch.num_rows, size):
+            cut = tuple(array[start : start + size] for array in arrays)
+            yield cut[: len(features)], cut[len(features) :]
 
 
 def _single(arrays: tuple[Any, ...]) -> Any:

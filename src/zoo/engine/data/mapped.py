@@ -41,6 +41,10 @@ class MappedShards:
             for batch in self.fn(batch for _, batch in group):
                 yield part, batch
 
+    def peek(self) -> pa.RecordBatch | None:
+        """The first rows that there are."""
+        return next((batch for _, batch in self.open(0, 1) if batch.num_rows), None)
+
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""
         return RowFeed.fill(self.open(request.rank.index, request.rank.world), self.schema, request)
@@ -81,6 +85,10 @@ class ExtendedShards:
         for new in self.fn(batches()):
             part, batch = waiting.pop(0)
             yield part, pa.RecordBatch.from_arrays([*batch.columns, *new.columns], schema=self.schema)
+
+    def peek(self) -> pa.RecordBatch | None:
+        """The first rows that there are."""
+        return next((batch for _, batch in self.open(0, 1) if batch.num_rows), None)
 
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""

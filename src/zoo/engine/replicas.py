@@ -1,0 +1,56 @@
+"""Replicas that this process has built, so that each scoring or predicting task need not build its own.
+
+Owns: a small cache by content.
+Leaves: what a replica does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import cloudpickle
+
+from zoo.engine.contracts import ModelSpec, Rank, Replica
+
+_KEPT = 2
+_built: OrderedDict[tuple[str, int], Replica] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A model spec as it travels; unpacked only where no replica of the same content was built before.
+
+    Attributes:
+        digest: SHA-256 of the payload.
+        payload: the spec, pickled.
+    """
+
+    digest: str
+    payload: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Packed:
+        """Packs a spec.
+
+        Raises:
+            NotPicklable: the spec holds something that cannot travel.
+        """
+        payload: bytes = cloudpickle.dumps(spec)
+        return cls(hashlib.sha256(payload).hexdigest(), payload)
+
+    def replica(self, threads: int) -> Replica:
+        """The replica in this process, using `threads` CPU threads."""
+        key = (self.digest, threads)
+        with _lock:
+            if key not in _built:
+                spec: ModelSpec = pickle.loads(self.payload)  # noqa: S301  packed by this job's driver
+                _built[key] = spec.build(Rank(threads=threads))
+            _built.move_to_end(key)
+            while len(_built) > _KEPT:
+                _built.popitem(last=False)
+            return _built[key]

@@ -1,0 +1,208 @@
+"""The driver's half: a job, shards and a cluster make an outcome.
+
+Owns: what happens around a gang: starting it, going on after a failure, putting the weights back.
+Leaves: training itself (loop), processes (clusters), what the user called (front ends).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pickle
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from zoo.engine import checkpoint, loop
+from zoo.engine.checkpoint import Checkpoint
+from zoo.engine.contracts import Batch, Cluster, Shards, Sink
+from zoo.engine.data import columns
+from zoo.engine.errors import UsageError, WorkerFailed, ZooError
+from zoo.engine.events.events import Event, Resumed, RunEnded, RunStarted
+from zoo.engine.jobs import FitJob, PredictJob, ScoreJob
+from zoo.engine.loop import Trained
+from zoo.engine.replicas import Packed
+from zoo.engine.scoring import SCORES, PredictRows, Score, ScoreRows
+
+_log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Start a new gang, from a checkpoint or (None) from where the job began."""
+
+    checkpoint: Checkpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Raise the error, with a hint that says how this could have gone on."""
+
+    hint: str = ""
+
+
+def after_failure(error: WorkerFailed, attempt: int, job: FitJob, latest: Checkpoint | None) -> Retry | GiveUp:
+    """What to do when a gang has failed. Pure: no clock, no cluster, no file.
+
+    Args:
+        error: what the gang raised.
+        attempt: gangs started so far.
+        job: what they were to do.
+        latest: the newest checkpoint of this run; None where there is none.
+    """
+    if not error.retryable:
+        return GiveUp()
+    if not job.checkpoint_dir or job.checkpoint is None:
+        return GiveUp(
+            "To go on from the last checkpoint after such a loss, give the estimator a model_dir "
+            "(and fit a checkpoint_trigger; the default is every epoch)."
+        )
+    if attempt >= job.attempts:
+        return GiveUp(f"{attempt} gangs were lost (attempts={job.attempts}); the checkpoints are in the model_dir.")
+    return Retry(latest)
+
+
+def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: Sink) -> Trained:
+    """Trains; afterwards the user's own model holds the weights.
+
+    Args:
+        job: what to do.
+        shards: ``loop.TRAIN`` and, if it is to be validated, ``loop.VALID``.
+        cluster: where.
+        world: ranks.
+        sink: hears the events.
+
+    Raises:
+        UsageError, DataError: a mistake of the call or in the data.
+        WorkerFailed: ranks failed; see `zoo.engine.errors`.
+    """
+    began = time.perf_counter()
+    placed = _Placed(sink, str(cluster))
+    try:
+        trained = _attempts(job, shards, cluster, world, placed)
+    except BaseException as error:
+        sink.put(RunEnded("fit", time.perf_counter() - began, error=str(error).partition("\n")[0]))
+        raise
+    assert trained.state is not None  # rank 0 sends it
+    job.spec.absorb(trained.state)
+    sink.put(RunEnded("fit", time.perf_counter() - began))
+    return trained
+
+
+def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: Sink) -> Trained:
+    attempt = 1
+    while True:
+        try:
+            return cluster.gang(partial(loop.fit, job), shards, world, sink, job.stall_timeout)[0]
+        except WorkerFailed as error:
+            decision = after_failure(error, attempt, job, _latest(job))
+            if isinstance(decision, GiveUp):
+                if decision.hint:
+                    error.add_note(decision.hint)
+                    error.args = (f"{error.args[0]}\n{decision.hint}", *error.args[1:])
+                raise
+            attempt += 1
+            job = _resumed(job, decision.checkpoint)
+            path, step = (decision.checkpoint.path, job.start.step) if decision.checkpoint else ("", job.start.step)
+            sink.put(Resumed(path, step, attempt, str(error).partition("\n")[0]))
+
+
+def _latest(job: FitJob) -> Checkpoint | None:
+    if not job.checkpoint_dir:
+        return None
+    found = checkpoint.latest(job.checkpoint_dir)
+    for path, reason in found.damaged:
+        _log.warning("checkpoint %s is not used: %s", path, reason)
+    return found.checkpoint
+
+
+def _resumed(job: FitJob, found: Checkpoint | None) -> FitJob:
+    if found is None:
+        return job
+    return dataclasses.replace(job, state=found.state, start=found.progress)
+
+
+def evaluate(job: ScoreJob, shards: Shards, cluster: Cluster, sink: Sink) -> dict[str, Any]:
+    """Scores all rows; pieces of the data are independent and merged exactly.
+
+    Returns:
+        metric name -> value, ``"loss"`` first where the model has one, then ``"num_samples"`` and ``"batch_count"``.
+
+    Raises:
+        UsageError: there are no rows.
+    """
+    began = time.perf_counter()
+    mapper = ScoreRows(Packed.of(job.spec), job.columns, job.batch_size, job.metrics, job.threads, job.steps)
+    scored = cluster.map(mapper, shards, SCORES)
+    scores = [pickle.loads(cell.as_py()) for _, batch in scored.open(0, 1) for cell in batch.column(0)]  # noqa: S301
+    total = Score.merged(scores, job.metrics)
+    if total.rows == 0:
+        raise UsageError("the evaluation data has no rows. Check the filters and joins that made it.")
+    results = total.results(job.metrics)
+    sink.put(RunEnded("evaluate", time.perf_counter() - began, results))
+    return results | {"num_samples": total.rows, "batch_count": total.batches}
+
+
+def predict(job: PredictJob, shards: Shards, cluster: Cluster, names: Sequence[str] = ()) -> Shards:
+    """Adds the model's outputs to the rows; lazy.
+
+    Args:
+        job: what to do.
+        shards: the rows; all their columns are kept.
+        cluster: where.
+        names: of the new columns, one a model output; ``prediction``, or ``prediction_0``, ... where there are more.
+
+    Raises:
+        UsageError: the model cannot take the columns, or gives another number of rows or outputs.
+    """
+    packed = Packed.of(job.spec)
+    outputs = _probe(packed, job, shards)
+    names = tuple(names) or _names(len(outputs))
+    if len(names) != len(outputs):
+        raise UsageError(f"the model has {len(outputs)} outputs. Received: {len(names)} names {list(names)}.")
+    schema = pa.schema([columns.from_array(n, output)[0] for n, output in zip(names, outputs, strict=True)])
+    mapper = PredictRows(packed, job.columns, job.batch_size, job.threads, schema)
+    return cluster.extend(mapper, shards, schema)
+
+
+def _names(outputs: int) -> tuple[str, ...]:
+    return ("prediction",) if outputs == 1 else tuple(f"prediction_{i}" for i in range(outputs))
+
+
+def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray, ...]:
+    """The model's outputs for a row or two: zeros where the schema tells the shapes, else the first rows."""
+    specs = columns.describe(shards.schema, job.columns.features)
+    if all(None not in spec.shape and spec.dtype != object for spec in specs):
+        zeros = tuple(np.zeros((2, *spec.shape), spec.dtype) for spec in specs)
+        try:
+            return packed.replica(job.threads).predict(Batch(zeros, (), 2))
+        except ZooError:
+            raise
+        except Exception:  # a user's model may refuse zeros in any way: ask it with real rows
+            _log.debug("the model does not take zeros; its outputs are found with the first rows", exc_info=True)
+    first = shards.peek()
+    if first is None or first.num_rows == 0:
+        raise UsageError(
+            "the data has no rows, and its columns do not tell the length of their lists "
+            f"({', '.join(job.columns.features)}); predict on data with rows, or on fixed-size lists."
+        )
+    rows = tuple(columns.to_array(first.column(spec.name), spec) for spec in specs)
+    return packed.replica(job.threads).predict(Batch(rows, (), first.num_rows))
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Adds the cluster's name to the event that a run has started."""
+
+    sink: Sink
+    place: str
+
+    def put(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            event = dataclasses.replace(event, place=self.place)
+        self.sink.put(event)
