@@ -1,0 +1,296 @@
+"""Parquet files that the ranks read themselves; their row groups are the parts.
+
+Owns: finding files, reading their footers once on the driver, reading a rank's own row groups batch by batch.
+Leaves: which rank owns which part (shards), columns -> arrays (columns), local paths and masked URLs (storage).
+"""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from zoo.engine import storage
+from zoo.engine.contracts import Feed, FeedRequest
+from zoo.engine.data.feed import RowFeed
+from zoo.engine.data.shards import owned
+from zoo.engine.errors import UsageError
+
+T = TypeVar("T")
+
+BATCH_BYTES = 8 << 20
+"""About how much a rank decodes at once."""
+
+_SUFFIXES = (".parquet", ".parq", ".pq")
+_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
+_READERS = 8  # footers read at once: remote stores answer slowly
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One part.
+
+    Attributes:
+        path: of its file, within the file system.
+        number: of the group in its file.
+        rows: in it.
+        size: bytes of its columns, uncompressed.
+        keys: columns that the directories' names hold (``day=3``) and their values.
+    """
+
+    path: str
+    number: int
+    rows: int
+    size: int
+    keys: tuple[tuple[str, Any], ...]
+
+
+class FileShards:
+    """The rows of Parquet files; picklable, without any row in it.
+
+    Attributes:
+        schema: of the rows, directory columns included.
+        groups: the parts, in the order of the files' paths.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | ds.Dataset) -> None:
+        """Reads the files' footers.
+
+        Args:
+            source: a Parquet file, a directory (``key=value`` directories become columns; names that start with
+                ``_`` or ``.`` are ignored) or a glob, as a path or URL; or a Parquet `pyarrow.dataset.Dataset`.
+
+        Raises:
+            UsageError: no such path, no data file in it, no Parquet, files with different columns, a filtered dataset.
+            StorageFailed: the files cannot be reached.
+        """
+        if isinstance(source, ds.Dataset):
+            self._name, dataset = "the dataset", source
+        else:
+            url = os.fspath(source)
+            self._name, dataset = storage.masked(url), _dataset(url)
+        self.schema: pa.Schema = dataset.schema
+        fragments = _fragments(dataset)
+        self._files = fragments[0].filesystem
+        footers = _all(lambda fragment: _reading(fragment.path, lambda: fragment.metadata), fragments)
+        _refuse_unlike(fragments, self.schema)
+        self.groups = tuple(
+            group for fragment, footer in zip(fragments, footers, strict=True) for group in _groups(fragment, footer)
+        )
+
+    def __repr__(self) -> str:
+        return f"FileShards({self._name}: {len(self.groups)} row groups, {self.rows} rows)"
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each part."""
+        return tuple(group.rows for group in self.groups)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(self.sizes)
+
+    def with_columns(self, names: Iterable[str]) -> FileShards:
+        """The same rows with these columns only; others are not read."""
+        fewer = copy.copy(self)
+        fewer.schema = pa.schema([self.schema.field(name) for name in names])
+        return fewer
+
+    def share(self, index: int, world: int) -> FileShards:
+        """Itself: there are no rows in it."""
+        return self
+
+    def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(part, rows), about `BATCH_BYTES` at a time."""
+        mine = owned(self.sizes, index, world)
+        for path, parts in groupby(mine, key=lambda part: self.groups[part].path):
+            with _reading(path, lambda path=path: self._open(path)) as file:  # type: ignore[misc]
+                for part in parts:
+                    for batch in self._batches(file, self.groups[part]):
+                        yield part, batch
+
+    def peek(self) -> pa.RecordBatch | None:
+        """The first row; reads the beginning of one row group."""
+        group = next((group for group in self.groups if group.rows), None)
+        if group is None:
+            return None
+        with _reading(group.path, lambda: self._open(group.path)) as file:
+            return next(self._batches(file, group, at_most=1))
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """Rows in the order of the plan."""
+        return RowFeed.fill(self.open(request.rank.index, request.rank.world), self.schema, request)
+
+    def _open(self, path: str) -> pq.ParquetFile:
+        # A local disk is read a little at a time; a remote one in few large requests, for their number costs.
+        local = isinstance(self._files, pafs.LocalFileSystem)
+        return pq.ParquetFile(
+            self._files.open_input_file(path), pre_buffer=not local, buffer_size=1 << 20 if local else 0
+        )
+
+    def _batches(self, file: pq.ParquetFile, group: RowGroup, at_most: int = 1 << 17) -> Iterator[pa.RecordBatch]:
+        keys = dict(group.keys)
+        stored = [name for name in self.schema.names if name not in keys and name in file.schema_arrow.names]
+        if not stored:
+            yield self._completed(pa.RecordBatch.from_pylist([{}] * group.rows, pa.schema([])), keys, group.rows)
+            return
+        at_once = max(1, min(at_most, group.rows, BATCH_BYTES * group.rows // max(group.size, 1)))
+        for batch in file.iter_batches(at_once, [group.number], stored):
+            yield self._completed(batch, keys, batch.num_rows)
+
+    def _completed(self, batch: pa.RecordBatch, keys: dict[str, Any], rows: int) -> pa.RecordBatch:
+        """The columns of the schema, in its order, those of the directories included."""
+        columns = [
+            batch.column(field.name)
+            if field.name in batch.schema.names
+            else _repeated(keys.get(field.name), field, rows)
+            for field in self.schema
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+# --- on the driver: files and footers --------------------------------------------------------------------------------
+
+
+def _dataset(url: str) -> ds.Dataset:
+    files, path = _file_system(url)
+    with storage.explained(url, "list"):
+        info = files.get_file_info(path)
+        if info.type == pafs.FileType.File:
+            root, paths = os.path.dirname(path), [path]
+        elif info.type == pafs.FileType.Directory:
+            root, paths = path, _below(files, path)
+        elif any(mark in path for mark in "*?["):
+            root, paths = _matching(files, path)
+        else:
+            raise UsageError(f"no file or directory {storage.masked(url)}. Check the path and where it is mounted.")
+    if not paths:
+        raise UsageError(f"no Parquet file in {storage.masked(url)}. Names starting with '_' or '.' are ignored.")
+    return _reading(
+        paths[0],
+        lambda: ds.dataset(paths, filesystem=files, format="parquet", partitioning="hive", partition_base_dir=root),
+    )
+
+
+def _file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    if storage.is_local(url):
+        return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
+    scheme, _, rest = url.partition("://")
+    with storage.explained(url, "reach"):
+        if scheme.lower() in _NATIVE:
+            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
+            return files, path
+        import fsspec  # slow to import, and local paths do without
+
+        remote, path = fsspec.core.url_to_fs(url)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
+
+
+def _below(files: pafs.FileSystem, root: str) -> list[str]:
+    """The data files below a directory, in order."""
+    found = files.get_file_info(pafs.FileSelector(root, recursive=True))
+    paths = sorted(info.path for info in found if info.type == pafs.FileType.File and not _hidden(info.path, root))
+    return [path for path in paths if path.endswith(_SUFFIXES)] or paths
+
+
+def _matching(files: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
+    """(the directory above the first wildcard, the data files that match or lie in a directory that does)."""
+    parts = pattern.split("/")
+    first = next(number for number, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    root = "/".join(parts[:first]) or "/"
+    if files.get_file_info(root).type != pafs.FileType.Directory:
+        return root, []
+    wanted = re.compile("/".join(_expression(part) for part in parts[first:] if part) + "(/.*)?")
+    return root, [path for path in _below(files, root) if wanted.fullmatch(path[len(root) :].lstrip("/"))]
+
+
+def _expression(part: str) -> str:
+    """The regular expression of one component of a glob, whose wildcards stop at a slash."""
+    if part == "**":
+        return "(?:[^/]+/)*?[^/]+"
+    body = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")
+    return body.replace(".*", "[^/]*")
+
+
+def _hidden(path: str, root: str) -> bool:
+    names = path[len(root) :].strip("/").split("/")
+    return any(name.startswith(("_", ".")) and "=" not in name for name in names)
+
+
+def _fragments(dataset: ds.Dataset) -> list[ds.ParquetFileFragment]:
+    try:
+        fragments = list(dataset.get_fragments())
+    except ValueError as error:
+        raise UsageError(
+            "the dataset is filtered or projected, but ranks read whole row groups. "
+            "Give the dataset without its filter, or its rows: dataset.to_table()."
+        ) from error
+    other = [fragment for fragment in fragments if not isinstance(fragment, ds.ParquetFileFragment)]
+    if other:
+        raise UsageError(
+            f"ranks read Parquet datasets only. Received: {type(other[0]).__name__}. Give its rows: dataset.to_table()."
+        )
+    if not fragments:
+        raise UsageError("the dataset has no files.")
+    return sorted(fragments, key=lambda fragment: str(fragment.path))
+
+
+def _groups(fragment: ds.ParquetFileFragment, footer: pq.FileMetaData) -> Iterator[RowGroup]:
+    keys = tuple(ds.get_partition_keys(fragment.partition_expression).items())
+    for chosen in fragment.row_groups:
+        group = footer.row_group(chosen.id)
+        yield RowGroup(fragment.path, chosen.id, group.num_rows, group.total_byte_size, keys)
+
+
+def _refuse_unlike(fragments: Sequence[ds.ParquetFileFragment], schema: pa.Schema) -> None:
+    """Every column is in each file (or in its directory's name), with one type."""
+    for fragment in fragments:
+        found = fragment.physical_schema
+        keys = ds.get_partition_keys(fragment.partition_expression)
+        for field in schema:
+            if field.name in keys:
+                continue
+            if field.name not in found.names:
+                raise UsageError(
+                    f"file {fragment.path} has no column '{field.name}', which the dataset has. "
+                    "Write all files with the same columns, or read them one by one."
+                )
+            if found.field(field.name).type != field.type:
+                raise UsageError(
+                    f"column '{field.name}' of file {fragment.path} has the type {found.field(field.name).type}, "
+                    f"but {field.type} in the dataset. Write all files with the same types."
+                )
+
+
+def _all(read: Callable[[ds.ParquetFileFragment], T], fragments: Sequence[ds.ParquetFileFragment]) -> list[T]:
+    if len(fragments) == 1:
+        return [read(fragments[0])]
+    with ThreadPoolExecutor(_READERS, "zoo-footers") as pool:
+        return list(pool.map(read, fragments))
+
+
+def _reading(path: str, read: Callable[[], T]) -> T:
+    """What `read` gives; its errors name the file."""
+    try:
+        with storage.explained(path, "read"):
+            return read()
+    except pa.ArrowInvalid as error:
+        raise UsageError(
+            f"{path} is not a Parquet file that can be read ({error}). Only Parquet is accepted."
+        ) from error
+
+
+def _repeated(value: Any, field: pa.Field, rows: int) -> pa.Array:
+    return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value), rows).cast(field.type)
