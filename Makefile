@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "$(PYTHON) could not make a virtual environment (on Debian and Ubuntu: apt install python3-venv)." >&2; rm -rf .venv; exit 1; }
 	@extras=dev; checks/has_java || extras=dev,java; \
 	  echo "setup: installing zoo with [$$extras] into .venv, some minutes the first time"; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$$extras]"
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[$$extras]"
 	@touch $@
 
 fix: $(READY)  ## format, and mend what can be mended

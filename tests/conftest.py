@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+import sharedspark
 from leftovers import ExpectedLeftovers, carrying, clear_away, end, left_after_grace, picture, within
 
 MARK = "ZOO_TEST_SESSION"  # every process that descends from this one carries it, orphans too
 EXPECTED = ExpectedLeftovers()
 ORPHANS: list[str] = []
+SHARED: list[Any] = []  # the Spark session that all tests share, once it is there
 
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -65,18 +68,17 @@ def _nothing_left_behind() -> Iterator[None]:
     if left:
         clear_away(before, EXPECTED)
         pytest.fail("this test left behind:\n  " + "\n  ".join(left), pytrace=False)
+    if not all(sharedspark.usable(started) for started in SHARED):
+        SHARED.clear()
+        pytest.fail("this test stopped the Spark session that all tests share; give it a process of its own")
 
 
 @pytest.fixture(scope="session")
 def spark(expected_leftovers: ExpectedLeftovers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The Spark local[2] session that all tests share, started by the first that asks; read, do not stop it."""
-    import sharedspark
-
-    environment = dict(os.environ)
+    """The Spark local[2] session that all tests share, started by the first that asks; use it, do not stop it."""
     with expected_leftovers.during():
-        session = sharedspark.start(tmp_path_factory.mktemp("spark"))
-    yield session
-    sharedspark.stop(session)
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    os.environ.update(environment)
+        started = sharedspark.start(tmp_path_factory.mktemp("spark"))
+    SHARED.append(started)
+    yield started.session
+    SHARED.clear()
+    sharedspark.stop(started)

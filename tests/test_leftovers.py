@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from leftovers import ExpectedLeftovers, carrying, clear_away, end, left, left_after_grace, picture, within
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
