@@ -72,7 +72,7 @@ def test_several_iteration_is_silent_before_the_first_step():
 
 
 @pytest.mark.parametrize(
-    "trigger, before, after",
+    ("trigger", "before", "after"),
     [
         (MaxEpoch(3), Progress(epoch=2, epoch_ended=True), Progress(epoch=3, epoch_ended=True)),
         (MaxIteration(7), Progress(step=6), Progress(step=7)),

@@ -1,0 +1,59 @@
+"""How weights are changed, in words: optimizers, schedules of the learning rate, gradient clipping. No framework here.
+
+rates = SequentialSchedule(100).add(Warmup(0.01), 500).add(Poly(2, 9500), 9500)
+SGD(0.1, momentum=0.9, learningrate_schedule=rates)
+"""
+
+from zoo.engine.optim.optimizers import (
+    LBFGS,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    Clip,
+    ConstantClip,
+    Ftrl,
+    NormClip,
+    Optimizer,
+    ParallelAdam,
+    RMSprop,
+)
+from zoo.engine.optim.schedules import (
+    Default,
+    Exponential,
+    MultiStep,
+    Plateau,
+    Poly,
+    Schedule,
+    Scheduler,
+    SequentialSchedule,
+    Step,
+    Warmup,
+)
+
+__all__ = [
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Adamax",
+    "Clip",
+    "ConstantClip",
+    "Default",
+    "Exponential",
+    "Ftrl",
+    "LBFGS",
+    "MultiStep",
+    "NormClip",
+    "Optimizer",
+    "ParallelAdam",
+    "Plateau",
+    "Poly",
+    "RMSprop",
+    "SGD",
+    "Schedule",
+    "Scheduler",
+    "SequentialSchedule",
+    "Step",
+    "Warmup",
+]

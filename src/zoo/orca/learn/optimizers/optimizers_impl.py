@@ -1,0 +1,5 @@
+"""Old address of the optimizers; they live in `zoo.engine.optim`."""
+
+from zoo.engine.optim import LBFGS, SGD, Adadelta, Adagrad, Adam, Adamax, Ftrl, Optimizer, ParallelAdam, RMSprop
+
+__all__ = ["Adadelta", "Adagrad", "Adam", "Adamax", "Ftrl", "LBFGS", "Optimizer", "ParallelAdam", "RMSprop", "SGD"]
