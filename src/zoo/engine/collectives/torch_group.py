@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore, PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, but not marked so
 
 from zoo.engine.contracts import Array, Json, Rank, Ready, State
 from zoo.engine.errors import PeerLost, UsageError
@@ -191,16 +192,16 @@ def _bytes(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _store(rank: Rank, timeout: float) -> dist.Store:
+def _store(rank: Rank, timeout: float) -> Any:
     place = urlsplit(rank.rendezvous)
     if place.scheme == "file":
-        return dist.FileStore(unquote(place.path), rank.world)
+        return FileStore(unquote(place.path), rank.world)
     if place.scheme == "tcp" and place.hostname and place.port:
-        store = dist.TCPStore(
+        store = TCPStore(
             place.hostname, place.port, rank.world, is_master=rank.index == 0, timeout=timedelta(seconds=timeout)
         )
         # Only who knows the gang's token knows the names under which its ranks meet.
-        return dist.PrefixStore(hashlib.sha256(rank.token.encode()).hexdigest(), store)
+        return PrefixStore(hashlib.sha256(rank.token.encode()).hexdigest(), store)
     raise UsageError(f"a rendezvous is file:///path or tcp://host:port. Received: {rank.rendezvous!r}")
 
 

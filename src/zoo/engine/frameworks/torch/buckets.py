@@ -1,0 +1,244 @@
+"""Gradients of one rank as a few flat buffers, handed over while the backward pass still runs.
+
+Owns: which gradient lies where, when a buffer is full, and what a parameter without gradient means.
+Leaves: scaling and summing (collectives), the pass itself (replica). One rank needs no buckets.
+
+Layout of the buffers, equal on every rank: gradients in reverse order of registration, as backward makes them; behind
+the last one a tail of float32: [loss, stop, apply, statistics of batch normalisation, one "was used" for each
+parameter]. So the mean loss, a wish to stop and averaged statistics cost no message of their own.
+
+Source: Li et al., "PyTorch Distributed", VLDB 2020, sec. 3.2 (bucketing, overlap, order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zoo.engine.contracts import Ready
+from zoo.engine.errors import UsageError
+
+FIRST_BYTES = 1 << 20
+"""The first bucket is small, so that communication starts early."""
+BYTES = 25 << 20
+LOSS, STOP, APPLY, FIXED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a rank tells beside its gradients.
+
+    Attributes:
+        loss: scalar tensor, the mean over this rank's rows.
+        stop: whether this rank wishes to stop.
+        apply: whether the weights shall change in this step.
+    """
+
+    loss: Tensor
+    stop: bool = False
+    apply: bool = True
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Where one parameter's gradient lies."""
+
+    parameter: nn.Parameter
+    view: Tensor  # of the parameter's shape, in its bucket
+    bucket: int
+    filled: bool = False
+
+
+class Buckets:
+    """The gradient buckets of a model.
+
+    Args:
+        parameters: in order of registration; the frozen ones among them get no room.
+        statistics: buffers that all ranks shall agree on: their average, weighted by rows (see `statistics_of`).
+
+    Raises:
+        UsageError: a parameter is complex, which cannot be summed over ranks.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], statistics: Sequence[tuple[nn.Module, Tensor]] = ()) -> None:
+        self._all = tuple(parameters)
+        self._trained = tuple(parameter.requires_grad for parameter in self._all)
+        self._statistics = tuple(statistics)
+        self._ready: Ready | None = None
+        self._build(_grouped([p for p in reversed(self._all) if p.requires_grad]))
+        self._hooks = [
+            slot.parameter.register_post_accumulate_grad_hook(self._hook(slot))  # type: ignore[no-untyped-call]
+            for slot in self._slots
+        ]
+
+    def matches(self, parameters: Sequence[nn.Parameter]) -> bool:
+        """Whether the buckets are (still) those of `parameters`, none frozen or thawed since they were made."""
+        return self._trained == tuple(p.requires_grad for p in parameters) and self._all == tuple(parameters)
+
+    def open(self, ready: Ready | None) -> None:
+        """Begins a step. Full buckets go to `ready` during backward; with None all of them wait for `close`."""
+        self._ready = ready
+        self._next = 0
+        self._pending = list(self._sizes)
+        for slot in self._slots:
+            slot.filled = False
+
+    def close(self, ready: Ready, notes: Notes) -> None:
+        """Ends the backward pass: hands over what is left."""
+        early, self._ready = self._ready, None
+        for slot in self._slots:
+            if early is None and slot.parameter.grad is not None:
+                _store(slot)
+            elif not slot.filled:
+                slot.view.zero_()
+        self._write_tail(notes)
+        self._hand_over(ready, len(self._buffers))
+
+    def skip(self, ready: Ready) -> None:
+        """A step without rows: zeros everywhere, and no say in what the others do."""
+        self.open(None)
+        for buffer in self._buffers:
+            buffer.zero_()
+        self._hand_over(ready, len(self._buffers))
+
+    def spread(self) -> None:
+        """After the sums have arrived: each parameter's ``grad`` is its slot, or None where no rank used it."""
+        used = None
+        if not all(slot.filled for slot in self._slots):  # what this rank used, all together used: then no need to look
+            used = self._tail[FIXED + self._width :].tolist()
+        for index, slot in enumerate(self._slots):
+            slot.parameter.grad = slot.view if used is None or used[index] > 0 else None
+        start = FIXED
+        for module, buffer in self._statistics:
+            if module.training:  # statistics at rest are equal already, and must not gather rounding errors
+                buffer.copy_(self._tail[start : start + buffer.numel()].view_as(buffer))
+            start += buffer.numel()
+
+    def loss(self) -> float:
+        """The step's mean loss over all ranks."""
+        return float(self._tail[LOSS])
+
+    def stop(self) -> bool:
+        """Whether any rank with rows wished to stop."""
+        return float(self._tail[STOP]) > 0
+
+    def apply(self) -> bool:
+        """Whether the ranks with rows want the weights changed."""
+        return float(self._tail[APPLY]) > 0
+
+    def remove(self) -> None:
+        """Takes the hooks off the model."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _build(self, groups: list[list[nn.Parameter]]) -> None:
+        self._width = sum(buffer.numel() for _, buffer in self._statistics)
+        if not groups or groups[-1][0].dtype != torch.float32:
+            groups.append([])  # the tail needs a float32 bucket
+        tail = FIXED + self._width + sum(len(group) for group in groups)
+        device = self._all[0].device if self._all else torch.device("cpu")
+        self._slots: list[_Slot] = []
+        self._buffers: list[Tensor] = []
+        self._sizes = [len(group) for group in groups]
+        for number, group in enumerate(groups):
+            size = sum(parameter.numel() for parameter in group) + (tail if number == len(groups) - 1 else 0)
+            dtype = group[0].dtype if group else torch.float32
+            buffer = torch.zeros(size, dtype=dtype, device=group[0].device if group else device)
+            self._buffers.append(buffer)
+            self._slots += _slots(group, buffer, number)
+        self._tail = self._buffers[-1][-tail:]
+
+    def _hook(self, slot: _Slot):  # type: ignore[no-untyped-def]  # torch types the hook no closer than Callable
+        def arrived(parameter: Tensor) -> None:
+            if self._ready is None:
+                return
+            if slot.filled:
+                if slot.bucket < self._next:
+                    raise UsageError(
+                        "a second backward pass in one step reached a gradient that is already on its way to the other "
+                        "ranks. Call backward once a step, or do it in a MainCallback's on_iter_backward."
+                    )
+                slot.view.copy_(parameter.grad)  # type: ignore[arg-type]
+                return
+            _store(slot)
+            self._pending[slot.bucket] -= 1
+            if self._pending[slot.bucket] == 0:
+                self._hand_over(self._ready, len(self._buffers) - 1)  # the last one waits for its tail
+
+        return arrived
+
+    def _hand_over(self, ready: Ready, end: int) -> None:
+        """In the same order on every rank: buckets before `end`, up to the first that is not full (all, on close)."""
+        closing = end == len(self._buffers)
+        while self._next < end and (closing or self._pending[self._next] == 0):
+            self._next += 1
+            ready(self._buffers[self._next - 1])
+
+    def _write_tail(self, notes: Notes) -> None:
+        self._tail[LOSS] = notes.loss.detach()
+        self._tail[STOP] = float(notes.stop)
+        self._tail[APPLY] = float(notes.apply)
+        start = FIXED
+        for _, buffer in self._statistics:
+            self._tail[start : start + buffer.numel()] = buffer.reshape(-1)
+            start += buffer.numel()
+        if all(slot.filled for slot in self._slots):
+            self._tail[start:] = 1.0
+        else:
+            self._tail[start:] = torch.tensor([float(slot.filled) for slot in self._slots])
+
+
+def statistics_of(model: nn.Module) -> list[tuple[nn.Module, Tensor]]:
+    """Running means and variances of batch normalisation, which each rank computes from its own rows."""
+    found: list[tuple[nn.Module, Tensor]] = []
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            found += [(module, buffer) for buffer in (module.running_mean, module.running_var) if buffer is not None]
+    return found
+
+
+def _grouped(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Parameters in buckets of one dtype and device, in the order in which the buckets fill; float32 last."""
+    open_: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
+    groups: list[list[nn.Parameter]] = []
+    sizes: dict[tuple[torch.dtype, torch.device], int] = {}
+    for parameter in parameters:
+        if parameter.is_complex():
+            raise UsageError(
+                f"complex parameters cannot be averaged over ranks. Received: one of {parameter.dtype}, shape "
+                f"{tuple(parameter.shape)}. Train on one rank, or keep real and imaginary parts as two parameters."
+            )
+        key = (parameter.dtype, parameter.device)
+        open_.setdefault(key, []).append(parameter)
+        sizes[key] = sizes.get(key, 0) + parameter.numel() * parameter.element_size()
+        if sizes[key] >= (BYTES if groups else FIRST_BYTES):
+            groups.append(open_.pop(key))
+            del sizes[key]
+    rest = sorted(open_.values(), key=lambda group: group[0].dtype == torch.float32)
+    return groups + rest
+
+
+def _slots(group: list[nn.Parameter], buffer: Tensor, number: int) -> list[_Slot]:
+    slots, start = [], 0
+    for parameter in group:
+        # The gradient's memory order is the parameter's own (channels_last), so that optimizers stay on fast paths.
+        strides = torch.empty_like(parameter, device="meta").stride()
+        slots.append(_Slot(parameter, buffer.as_strided(parameter.size(), strides, start), number))
+        start += parameter.numel()
+    return slots
+
+
+def _store(slot: _Slot) -> None:
+    gradient = slot.parameter.grad
+    assert gradient is not None
+    if gradient.layout != torch.strided:
+        raise UsageError(
+            f"a sparse gradient of shape {tuple(gradient.shape)} cannot be averaged over ranks. "
+            "Make the embedding with sparse=False, or train on one rank."
+        )
+    if gradient is not slot.view:
+        slot.view.copy_(gradient)
+    slot.filled = True
