@@ -1,0 +1,1 @@
+"""Old addresses. Nothing inside zoo imports them."""
