@@ -24,7 +24,10 @@ GRACE = 2.0  # seconds that things which are on their way out may take
 # Made once per process by the standard library or by an import, and kept on purpose.
 LASTING_COMMANDS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 LASTING_THREADS = ("pytest_timeout", "tqdm_monitor")
-LASTING_FILES = ("pymp-",)  # multiprocessing's own folder; removed at exit
+LASTING_FILES = (
+    "pymp-",  # multiprocessing's own folder; removed at exit
+    "torchinductor_",  # made by torch's optimizers when they are first used
+)
 LASTING_VARIABLES = {
     "PYTEST_CURRENT_TEST": "pytest's own",
     "KMP_DUPLICATE_LIB_OK": "set by `import sklearn`",
