@@ -1,0 +1,213 @@
+"""What a run says to a person.
+
+Owns: the words: one line an epoch, one for an evaluation, warnings, and where a run stands now.
+Leaves: drawing a moving line (live).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+from typing import IO, Protocol
+
+from zoo.engine.events.events import EpochEnded, Event, Logged, Resumed, RunEnded, RunStarted, StepsEnded, Validated
+from zoo.engine.events.live import LiveView, Now
+from zoo.engine.optional import installed
+
+
+class View(Protocol):
+    """Where words go; `LiveView` and `PlainView`."""
+
+    def line(self, text: str, style: str = "") -> None:
+        """Prints a line that stays."""
+
+    def show(self, now: Now) -> None:
+        """Shows where the run stands, if it can."""
+
+    def hide(self) -> None:
+        """Shows it no longer. Idempotent."""
+
+
+class PlainView:
+    """Lines only: for files, pipes, notebooks, and terminals without rich."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def line(self, text: str, style: str = "") -> None:
+        """Writes `text`; plain lines have no style."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def show(self, now: Now) -> None:
+        """Is silent: a line here could not move."""
+
+    def hide(self) -> None:
+        """Has nothing to take away."""
+
+
+class ConsoleSink:
+    """Tells a person how the run goes.
+
+    On a terminal one line moves (epoch, bar over its steps, loss, rows per second, time left) and each finished epoch
+    leaves a line above it. Elsewhere there is just that line an epoch::
+
+        epoch 2/5  loss 0.1234  12,345 rows/s  val_Accuracy 0.98
+
+    Args:
+        stream: where to write; standard error by default.
+    """
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        stream = sys.stderr if stream is None else stream
+        self._view: View = LiveView(stream) if _can_move(stream) else PlainView(stream)
+        self._run = RunStarted("fit", 1, None, None, 0, None)
+        self._epoch = _Epoch(None)
+        self._validated: dict[str, float] = {}
+        self._warned_of_share = False
+
+    def put(self, event: Event) -> None:
+        """Says what is to be said of `event`."""
+        match event:
+            case RunStarted():
+                self._started(event)
+            case StepsEnded():
+                self._epoch.add(event)
+                self._view.show(self._now(event))
+            case Validated():
+                self._validated = {f"val_{name}": value for name, value in event.results.items()}
+            case EpochEnded():
+                self._epoch_ended(event)
+            case Resumed():
+                self._resumed(event)
+            case Logged():
+                self._logged(event)
+            case RunEnded():
+                self._ended(event)
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+        self._view.hide()
+
+    def _started(self, event: RunStarted) -> None:
+        self._run = event
+        self._epoch = _Epoch(event.steps)
+        self._validated = {}
+        self._warned_of_share = False
+        if event.kind == "fit":
+            self._view.show(Now(self._title(event.epoch + 1), 0, event.steps, "starting"))
+
+    def _now(self, event: StepsEnded) -> Now:
+        told = f"loss {_number(self._epoch.loss)}  {self._epoch.rows_per_second:,.0f} rows/s"
+        left = self._epoch.seconds_left(event, self._run.epochs)
+        if left is not None:
+            told += f"  {_clock(left)} left"
+        return Now(self._title(event.epoch + 1), event.step_in_epoch, self._epoch.steps, told)
+
+    def _epoch_ended(self, event: EpochEnded) -> None:
+        idle = [rank for rank, rows in enumerate(event.share) if rows == 0]
+        if idle and not self._warned_of_share:
+            self._warned_of_share = True
+            self._view.line(_idle_text(idle, event), "warning")
+        speed = event.stats.get("num_samples", 0) / event.seconds if event.seconds > 0 else 0.0
+        measured = self._validated | {name: value for name, value in event.stats.items() if name.startswith("val_")}
+        loss = event.stats.get("train_loss", self._epoch.loss)
+        self._result(self._title(event.epoch), loss, speed, measured)
+        self._epoch = _Epoch(self._epoch.steps_done or self._epoch.steps)
+        self._validated = {}
+
+    def _resumed(self, event: Resumed) -> None:
+        place = f"step {event.step:,} ({event.path})" if event.path else "the beginning"
+        self._view.line(f"attempt {event.attempt} goes on from {place} after: {event.reason}", "warning")
+        self._epoch = _Epoch(self._epoch.steps)
+
+    def _logged(self, event: Logged) -> None:
+        level = "" if event.level == "PRINT" else f"{event.level} "
+        style = {"WARNING": "warning", "ERROR": "error", "CRITICAL": "error"}.get(event.level, "")
+        self._view.line(f"[rank {event.rank}] {level}{event.text}", style)
+
+    def _ended(self, event: RunEnded) -> None:
+        if event.kind == "fit" and not event.error and self._epoch.steps_done:
+            title = f"{self._title(self._epoch.number)} stopped after {self._epoch.steps_done:,} steps"
+            self._result(title, self._epoch.loss, self._epoch.rows_per_second, self._validated)
+        if event.kind == "evaluate" and not event.error:
+            self._view.line("  ".join(["evaluate", *_named(event.results), f"in {_clock(event.seconds)}"]), "result")
+        self._view.hide()
+        self._epoch = _Epoch(None)
+
+    def _result(self, title: str, loss: float, speed: float, measured: Mapping[str, float]) -> None:
+        parts = [title, f"loss {_number(loss)}", f"{speed:,.0f} rows/s", *_named(measured)]
+        self._view.line("  ".join(parts), "result")
+
+    def _title(self, number: int) -> str:
+        return f"epoch {number}" if self._run.epochs is None else f"epoch {number}/{self._run.epochs}"
+
+
+class _Epoch:
+    """What has been told of the epoch that is under way.
+
+    Attributes:
+        steps: how many it has; None where nobody knows yet.
+        number: counted from 1.
+        steps_done: of this epoch; 0 before the first word.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps = steps
+        self.number = 0
+        self.steps_done = 0
+        self._losses, self._loss_sum = 0, 0.0
+        self._recent: deque[StepsEnded] = deque(maxlen=10)  # some seconds, so that a slow first step is forgotten
+
+    def add(self, event: StepsEnded) -> None:
+        self.number = event.epoch + 1
+        self.steps_done = event.step_in_epoch
+        self._losses += len(event.losses)
+        self._loss_sum += sum(event.losses)
+        self._recent.append(event)
+
+    @property
+    def loss(self) -> float:
+        """Mean over the steps told of; NaN before the first."""
+        return self._loss_sum / self._losses if self._losses else float("nan")
+
+    @property
+    def rows_per_second(self) -> float:
+        """Of late."""
+        seconds = sum(event.seconds for event in self._recent)
+        return sum(event.rows for event in self._recent) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, event: StepsEnded, epochs: int | None) -> float | None:
+        """To the end of the run; None where nobody knows."""
+        if self.steps is None or epochs is None:
+            return None
+        step_seconds = sum(each.seconds for each in self._recent) / sum(len(each.losses) for each in self._recent)
+        return max(0.0, ((epochs - event.epoch) * self.steps - event.step_in_epoch) * step_seconds)
+
+
+def _can_move(stream: IO[str]) -> bool:
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown") and installed("rich")
+
+
+def _named(values: Mapping[str, float]) -> list[str]:
+    return [f"{name} {_number(value)}" for name, value in values.items()]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _idle_text(idle: list[int], event: EpochEnded) -> str:
+    ranks = f"rank {idle[0]}" if len(idle) == 1 else f"ranks {', '.join(map(str, idle))}"
+    return (
+        f"WARNING {ranks} of {len(event.share)} got no rows in epoch {event.epoch} ({sum(event.share):,} rows in all). "
+        "Use fewer workers, or data in more parts (repartition)."
+    )
