@@ -115,14 +115,17 @@ def load(path: str) -> Checkpoint:
         StorageFailed: the place cannot be read.
     """
     names = storage.list_names(path)
-    entries = _read_manifest(path, names)
-    content = {name: _verified(path, name, names, entry) for name, entry in entries.items()}
     arrays: dict[str, np.ndarray] = {}
-    for group in _GROUPS:
-        arrays |= _unpacked(content.pop(f"{group}.safetensors", None))
+    documents: dict[str, bytes] = {}
+    for name, entry in _read_manifest(path, names).items():
+        data = _verified(path, name, names, entry)
+        if name.endswith(".safetensors"):
+            arrays |= _unpacked(data)  # now, so that one file's bytes are in memory at a time
+        else:
+            documents[name] = data
     try:
-        about = json.loads(content["progress.json"])
-        state = State(arrays, json.loads(content["values.json"]))
+        about = json.loads(documents["progress.json"])
+        state = State(arrays, json.loads(documents["values.json"]))
         return Checkpoint(state, Progress.from_json(about["progress"]), about["plan"], about["extra"], path)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, f"its documents do not have the form of format {FORMAT} ({error!r})") from error
@@ -317,9 +320,7 @@ def _verified(path: str, name: str, names: list[str], entry: Mapping[str, Any]) 
     return data
 
 
-def _unpacked(data: bytes | None) -> dict[str, np.ndarray]:
-    if data is None:
-        return {}
+def _unpacked(data: bytes) -> dict[str, np.ndarray]:
     # frombuffer over immutable bytes is read-only, and frameworks load weights in place
     return {name: array if array.flags.writeable else array.copy() for name, array in unpack(data).items()}
 

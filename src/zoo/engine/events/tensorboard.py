@@ -109,10 +109,14 @@ def read_scalars(log_dir: str, app_name: str, kind: str, tag: str) -> list[list[
     for event in _events_of(storage.join(log_dir, app_name, kind)):
         for value in event.summary.value:
             if value.tag == tag and value.HasField("simple_value"):
-                while found and found[-1][0] >= event.step:
-                    found.pop()
+                _go_back_before(event.step, found)
                 found.append([event.step, value.simple_value, event.wall_time])
     return found
+
+
+def _go_back_before(step: int, found: list[list[float]]) -> None:
+    while found and found[-1][0] >= step:
+        found.pop()
 
 
 class _EventFile:
