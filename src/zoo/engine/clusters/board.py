@@ -63,6 +63,11 @@ class Board:
         self._started = False
         self._moved_at = time.monotonic()
 
+    @property
+    def failing(self) -> bool:
+        """Whether a rank has failed already, so that what else ends has ended because of it."""
+        return bool(self._failures)
+
     def listen(self, host: str) -> tuple[str, int]:
         """Opens a TCP port on `host` for ranks that prove the token; returns its address."""
         self._door = _Door(host, self.token, self._arrivals)

@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,10 +70,10 @@ class LocalCluster:
         threads = max(1, self.cores // world)
         if world == 1:
             return [task(Rank(threads=threads), shards, sink)]
-        with tempfile.TemporaryDirectory(prefix="zoo-gang-") as meeting:
-            board = Board(world, sink, stall_timeout, f"file://{meeting}/store")
+        with _meeting_file() as meeting:
+            board = Board(world, sink, stall_timeout, f"file:///proc/self/fd/{meeting}")
             payloads = [_payload(task, shards, Rank(index, world, threads=threads)) for index in range(world)]
-            with _processes(payloads, board) as processes:
+            with _processes(payloads, board, meeting) as processes:
                 return board.run(lambda: _gone(processes))
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
@@ -96,7 +95,17 @@ def _payload(task: Task[T], shards: Mapping[str, Shards], rank: Rank) -> bytes:
 
 
 @contextmanager
-def _processes(payloads: Sequence[bytes], board: Board) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _meeting_file() -> Iterator[int]:
+    """A file without a name, which the ranks inherit to find each other: nobody else can, and it dies with them."""
+    descriptor = os.memfd_create("zoo-gang")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _processes(payloads: Sequence[bytes], board: Board, meeting: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
     try:
         connections = []
@@ -105,7 +114,7 @@ def _processes(payloads: Sequence[bytes], board: Board) -> Iterator[list[subproc
             board.attach(index, ours)
             connections.append(ours)
             with theirs:
-                started.append(_start(theirs.fileno(), len(payloads)))
+                started.append(_start(theirs.fileno(), meeting, len(payloads)))
         for connection, payload in zip(connections, payloads, strict=True):
             _hand_over(connection, payload)
         yield started
@@ -115,12 +124,12 @@ def _processes(payloads: Sequence[bytes], board: Board) -> Iterator[list[subproc
         _end(started)
 
 
-def _start(fd: int, world: int) -> subprocess.Popen[bytes]:
+def _start(fd: int, meeting: int, world: int) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // world))
     environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} | dict(os.environ)
     return subprocess.Popen(  # noqa: S603  our own interpreter and module
         [sys.executable, "-c", _MAIN, str(fd), json.dumps([path or os.getcwd() for path in sys.path])],
-        pass_fds=[fd],
+        pass_fds=[fd, meeting],
         stdin=subprocess.DEVNULL,
         env=environment,
         start_new_session=True,  # Ctrl-C is for the driver, which then ends its ranks

@@ -1,0 +1,244 @@
+"""Ranks as the tasks of a Spark barrier stage; independent pieces as ordinary Spark tasks.
+
+Owns: putting data sets into the one input of a stage, slots, cancelling, which address the driver listens on.
+Leaves: columns of a DataFrame (frames), what driver and rank say to each other (board, seat), sessions (sessions).
+
+Rows go from executor to rank inside Spark; none visits the driver. Answers, events and errors come over a connection
+of their own to the driver's board, so that an error is told within a second and in its own words.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from zoo.engine.clusters.board import Board
+from zoo.engine.clusters.channel import introduce
+from zoo.engine.clusters.seat import Wire, sit
+from zoo.engine.clusters.spark import sessions, workers
+from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
+from zoo.engine.clusters.spark.frames import PART, FrameShards
+from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.errors import NotEnoughSlots
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_END_SECONDS = 10.0
+_NOTHING = pa.schema([pa.field("nothing", pa.int32())])
+
+
+@dataclass(frozen=True)
+class SparkCluster:
+    """The executors of a Spark application.
+
+    Attributes:
+        session: the application's session.
+        nodes: executors.
+        cores: of each executor.
+    """
+
+    session: SparkSession
+    nodes: int
+    cores: int
+
+    def __str__(self) -> str:
+        return f"Spark {self._master()}"
+
+    @property
+    def slots(self) -> int:
+        """Tasks that can run at once, asked of the scheduler where it can be."""
+        if sessions.is_connect(self.session):
+            return self.nodes * self.cores
+        scala = self.session.sparkContext._jsc.sc()
+        profile = scala.resourceProfileManager().defaultResourceProfile()
+        return int(scala.maxNumConcurrentTasks(profile))
+
+    def gang(
+        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
+    ) -> list[T]:
+        """Runs `task` in a barrier stage; see `Cluster.gang`."""
+        self._check(world)
+        board = Board(world, sink, stall_timeout)
+        try:
+            place = _Place(board.listen(self._driver_address()), board.token, world, self._threads(world))
+            framed = {name: one for name, one in shards.items() if isinstance(one, FrameShards)}
+            carried = {name: one for name, one in shards.items() if name not in framed}
+            schemas = {name: one.schema for name, one in framed.items()}
+            stage = _Stage(self.session, self._input(framed, world), _seat(place, task, schemas, carried))
+            with stage:
+                return board.run(lambda: {} if board.failing else stage.gone(world))
+        finally:
+            board.close()
+
+    def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> FrameShards:
+        """Lazy: a DataFrame whose partitions are `fn`'s answers."""
+        if isinstance(shards, FrameShards):
+            return shards.mapped(fn, schema)
+        pieces = self.slots
+        numbers = FrameShards(self.session.range(0, pieces, 1, pieces), ("id",))
+        return numbers.mapped(_opened(fn, shards, pieces), schema)
+
+    def extend(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
+        """Lazy: the DataFrame with more columns; shards of the driver's own stay there."""
+        from zoo.engine.data.mapped import ExtendedShards
+
+        return shards.extended(fn, schema) if isinstance(shards, FrameShards) else ExtendedShards(shards, fn, schema)
+
+    def close(self) -> None:
+        """Every gang ends its own stage; the session belongs to who started it."""
+
+    def _check(self, world: int) -> None:
+        slots = self.slots
+        if world > slots:
+            raise NotEnoughSlots(
+                f"{world} ranks need {world} free task slots at once, and {self} has {slots}. Ask for fewer ranks "
+                "(workers_per_node), or give Spark more: cores=/num_nodes= of init_orca_context, "
+                "spark.executor.instances, spark.executor.cores, or a smaller spark.task.cpus."
+            )
+        if not self._master().startswith("local"):
+            workers.check_workers(self.session, slots)
+
+    def _threads(self, world: int) -> int:
+        return max(1, self.nodes * self.cores // world)
+
+    def _master(self) -> str:
+        return str(self.session.conf.get("spark.master", "local") or "local")
+
+    def _driver_address(self) -> str:
+        if self._master().startswith("local["):
+            return "127.0.0.1"
+        return str(self.session.conf.get("spark.driver.host", "") or socket.gethostbyname(socket.gethostname()))
+
+    def _input(self, framed: Mapping[str, FrameShards], world: int) -> DataFrame:
+        """All data sets as the one input of a stage with one partition a rank."""
+        from pyspark.sql import functions as F
+
+        if not framed:
+            return self.session.range(0, world, 1, world)
+        dealt = [one.dealt() for one in framed.values()]
+        names = dealt[0].columns
+        if len(dealt) > 1:
+            types = {field.name: field.dataType for field in dealt[0].schema}
+            alike = [one.select(*(F.col(f"`{name}`").cast(types[name]) for name in names)) for one in dealt]
+            marked = [one.withColumn(SET, F.lit(number)) for number, one in enumerate(alike)]
+            dealt = [reduce(lambda one, other: one.union(other), marked)]
+        return dealt[0].repartitionById(world, F.col(PART) % F.lit(world))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a rank reports."""
+
+    address: tuple[str, int]
+    token: str
+    world: int
+    threads: int
+
+
+def _seat(
+    place: _Place, task: Task[Any], schemas: Mapping[str, pa.Schema], carried: Mapping[str, Shards]
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function of the barrier stage's tasks. It closes over plain values: no session, no frame."""
+
+    def seat(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from pyspark import BarrierTaskContext
+
+        context = BarrierTaskContext.get()
+        index = context.partitionId()
+        wire = Wire(introduce(place.address, place.token, index))
+        host = _own_address(place.address)
+        rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
+        dealer = Dealer(batches, max(1, len(schemas)))
+        own: dict[str, Shards] = {
+            name: DealtShards(dealer, number, schema) for number, (name, schema) in enumerate(schemas.items())
+        }
+        try:
+            sit(wire, rank, task, {**carried, **own})
+        except Exception:  # noqa: S110  the driver has been told; Spark would only print it again, in Java
+            pass
+        finally:
+            dealer.close()
+        for _ in batches:
+            pass  # what the task did not read must still be taken from Spark
+        yield from ()
+
+    return seat
+
+
+def _opened(fn: Mapper, shards: Shards, pieces: int) -> Mapper:
+    """`fn` over shards that the function carries along, one piece for each row of the input."""
+
+    def opened(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in numbers:
+            for index in batch.column(0).to_pylist():
+                yield from fn(rows for _, rows in shards.open(index, pieces))
+
+    return opened
+
+
+def _own_address(driver: tuple[str, int]) -> str:
+    """The address of the interface that leads to the driver."""
+    if ipaddress.ip_address(socket.gethostbyname(driver[0])).is_loopback:
+        return "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(driver)  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+def _device(context: Any) -> str:
+    gpu = context.resources().get("gpu")
+    return f"cuda:{gpu.addresses[0]}" if gpu else "cpu"
+
+
+class _Stage:
+    """The Spark job of a gang, in a thread of its own; cancelled if the gang ends before it."""
+
+    def __init__(self, session: SparkSession, frame: DataFrame, seat: Mapper) -> None:
+        from pyspark import InheritableThread
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        self._session = session
+        self._tag = f"zoo-gang-{secrets.token_hex(8)}"
+        self._ranks = frame.mapInArrow(seat, from_arrow_schema(_NOTHING), barrier=True)
+        self._error: BaseException | None = None
+        self._ended = threading.Event()
+        self._thread = InheritableThread(target=self._run, name="zoo-stage", daemon=True)
+
+    def gone(self, world: int) -> Mapping[int, str]:
+        """For `Board.run`: all ranks, once the job has failed."""
+        if self._error is None:
+            return {}
+        return dict.fromkeys(range(world), f"went with its Spark stage: {_first_lines(self._error)}")
+
+    def __enter__(self) -> _Stage:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self._ended.wait(1.0):
+            self._session.interruptTag(self._tag)
+        self._thread.join(_END_SECONDS)
+
+    def _run(self) -> None:
+        self._session.addTag(self._tag)
+        try:
+            self._ranks.collect()
+        except BaseException as error:  # told by the board; whatever it is, it must not end in a thread's traceback
+            self._error = error
+        finally:
+            self._session.removeTag(self._tag)
+            self._ended.set()
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])[:600]
