@@ -21,7 +21,6 @@ import pyarrow as pa
 from zoo.engine.contracts import Shards
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.columns import from_array
-from zoo.engine.data.files import FileShards
 from zoo.engine.data.shards import MemoryShards, from_arrays, named, table_of
 from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Columns
@@ -37,6 +36,7 @@ ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its a
     "pyarrow.lib.Table": f"{_HERE}:adapt_arrow",
     "pyarrow.lib.RecordBatch": f"{_HERE}:adapt_arrow",
     "pyarrow.lib.RecordBatchReader": f"{_HERE}:adapt_arrow",
+    "pyarrow._dataset.InMemoryDataset": f"{_HERE}:adapt_in_memory",
     "pyarrow._dataset.Dataset": f"{_HERE}:adapt_files",
     "torch.utils.data": f"{_LOADERS}:adapt_loader",
     "numpy.ndarray": f"{_HERE}:adapt_arrays",
@@ -162,8 +162,15 @@ def adapt_arrow(data: Any, features: Names, labels: Names) -> Adapted:
     return _held(pa.Table.from_batches((batch.select(schema.names) for batch in reader), schema), columns)
 
 
+def adapt_in_memory(data: Any, features: Names, labels: Names) -> Adapted:
+    """An Arrow dataset that has no files."""
+    return adapt_arrow(data.to_table(), features, labels)
+
+
 def adapt_files(data: Any, features: Names, labels: Names) -> Adapted:
     """A Parquet file, directory, glob or dataset, which the ranks read themselves."""
+    from zoo.engine.data.files import FileShards  # pyarrow's datasets import pandas
+
     shards = FileShards(data)
     columns = choose(shards.schema.names, features, labels)
     return _checked(shards.with_columns(needed(columns)), columns)
@@ -175,7 +182,7 @@ def adapt_pandas(data: Any, features: Names, labels: Names) -> Adapted:
         raise UsageError(f"data must be {ACCEPTED}. Received: {type(data).__name__}; give a DataFrame: data.to_frame()")
     columns = choose([str(name) for name in data.columns], features, labels)
     made = [_series(name, data.loc[:, [str(other) == name for other in data.columns]]) for name in needed(columns)]
-    table = pa.table([column for _, column in made], schema=pa.schema([field for field, _ in made]))
+    table = pa.Table.from_arrays([column for _, column in made], schema=pa.schema([field for field, _ in made]))
     return _held(table, columns)
 
 

@@ -149,7 +149,7 @@ def from_array(name: str, array: Any) -> tuple[pa.Field, pa.Array | pa.ChunkedAr
     if values.dtype.kind not in "biuf":
         raise UsageError(f"'{name}' is an array of {values.dtype}, which no column holds. Convert it to numbers first.")
     dtype = _FLOAT if values.dtype.kind == "f" and values.itemsize > 4 else values.dtype.newbyteorder("=")
-    flat = pa.array(_cast(np.ascontiguousarray(values).reshape(-1), ArraySpec(name, dtype, ())))
+    flat = _wrapped(_cast(np.ascontiguousarray(values).reshape(-1), ArraySpec(name, dtype, ())))
     keys = {DTYPE: dtype.name.encode()}
     if values.ndim == 1:
         return pa.field(name, flat.type, metadata=keys), flat
@@ -235,9 +235,10 @@ def _spec(field: pa.Field) -> ArraySpec | None:
 
 
 def _layout(kind: pa.DataType) -> tuple[np.dtype[Any], Shape] | None:
-    if isinstance(kind, pa.FixedShapeTensorType) and kind.permutation is None:
+    if isinstance(kind, pa.FixedShapeTensorType):
         inner = _layout(kind.value_type)
-        return inner and (inner[0], tuple(kind.shape))
+        in_order = kind.permutation in (None, [*range(len(kind.shape))])
+        return (inner[0], tuple(kind.shape)) if inner is not None and in_order else None
     if isinstance(kind, pa.BaseExtensionType):
         return _layout(kind.storage_type)
     if pt.is_dictionary(kind):
@@ -375,6 +376,12 @@ def _refuse_nulls(count: int, place: _Place) -> NoReturn:
         f"column '{place.spec.name}' has {count} null values{where} in {place.rows} rows read. "
         f"Drop such rows with df.na.drop(subset=['{place.spec.name}']), or fill them: df.na.fill / df.fillna."
     )
+
+
+def _wrapped(flat: np.ndarray) -> pa.Array:
+    """A 1-d array's memory as a column; `pyarrow.array` would import pandas first."""
+    bits = np.packbits(flat, bitorder="little") if flat.dtype == np.bool_ else flat
+    return pa.Array.from_buffers(pa.from_numpy_dtype(flat.dtype), len(flat), [None, pa.py_buffer(bits)])
 
 
 def _from_objects(name: str, values: np.ndarray) -> tuple[pa.Field, pa.Array | pa.ChunkedArray]:

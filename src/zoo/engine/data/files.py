@@ -293,4 +293,9 @@ def _reading(path: str, read: Callable[[], T]) -> T:
 
 
 def _repeated(value: Any, field: pa.Field, rows: int) -> pa.Array:
-    return pa.nulls(rows, field.type) if value is None else pa.repeat(pa.scalar(value), rows).cast(field.type)
+    if value is None:
+        return pa.nulls(rows, field.type)
+    if pa.types.is_dictionary(field.type):
+        once = pa.repeat(pa.scalar(value, field.type.value_type), 1)
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, field.type.index_type), rows), once)
+    return pa.repeat(pa.scalar(value), rows).cast(field.type)

@@ -27,7 +27,8 @@ PARTS = 64
 def owned(sizes: Sequence[int], index: int, world: int) -> list[int]:
     """The parts that rank `index` of `world` owns, in order.
 
-    The largest part first goes to the rank with the fewest rows; ties go to the lower number. A rank may own none.
+    The largest part first goes to the rank with the fewest rows; ties go to the rank with
+    fewer parts, then to the lower number. A rank may own none.
 
     Args:
         sizes: rows of each part.
@@ -170,7 +171,7 @@ def table_of(arrays: Mapping[str, Any]) -> pa.Table:
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {rows}" for name, rows in lengths.items())
         raise UsageError(f"all arrays must have the same number of rows (their first axis): {told}.")
-    return pa.table([column for _, column in made], schema=pa.schema([field for field, _ in made]))
+    return pa.Table.from_arrays([column for _, column in made], schema=pa.schema([field for field, _ in made]))
 
 
 def named(stem: str, arrays: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from zoo.engine.errors import DataError, StorageFailed
 Indices: TypeAlias = "NDArray[np.integer[Any]]"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_AROUND = 64 * 1024  # one fault maps up to 16 pages around it (Linux' fault_around_bytes), whatever the row's size
+_AROUND = 2 << 20  # one fault may map a whole large folio of the page cache (2 MiB on x86), whatever the row's size
 _OBJECT_BYTES = 64  # a short str or bytes object and the pointer to it, besides its characters
 
 
@@ -62,6 +62,7 @@ class Spool:
         self._stores: list[_Memory] | list[_Disk] = [_Memory() for _ in specs]
         self._columns: tuple[Column, ...] = ()
         self._bytes = 0
+        self._spilled = False
         self._sealed = False
 
     def append(self, arrays: Sequence[np.ndarray]) -> None:
@@ -117,7 +118,7 @@ class Spool:
     @property
     def on_disk(self) -> bool:
         """Whether the rows have outgrown the budget."""
-        return self._bytes > self._memory
+        return self._spilled
 
     def _begin(self, arrays: Sequence[np.ndarray]) -> None:
         """Learns the shapes that only the data tell."""
@@ -129,8 +130,9 @@ class Spool:
 
     def _spill(self) -> None:
         """Moves what is in memory to disk, once."""
-        if isinstance(self._stores[0], _Disk):
+        if self._spilled:
             return
+        self._spilled = True
         kept = cast("list[_Memory]", self._stores)
         # Files first: if one cannot be made or written, close() finds them all.
         self._stores = [
@@ -175,12 +177,6 @@ class _Memory:
 
     def close(self) -> None:
         self._chunks.clear()
-
-
-class _Disk(Protocol):
-    def append(self, array: np.ndarray) -> None: ...
-    def seal(self, spec: ArraySpec, window: _Window) -> Column: ...
-    def close(self) -> None: ...
 
 
 class _ArrayFile:
@@ -231,6 +227,9 @@ class _TextFile:
     def close(self) -> None:
         self._data.close()
         self._ends.close()
+
+
+_Disk: TypeAlias = _ArrayFile | _TextFile
 
 
 class _ArrayColumn:
@@ -292,7 +291,8 @@ class _Window:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._touched = 0
+        self._touched = 0  # an upper bound
+        self._before = _mapped_bytes()
         self._pages: list[_Pages] = []
 
     def join(self, pages: _Pages) -> None:
@@ -300,10 +300,15 @@ class _Window:
 
     def grow(self, count: int) -> None:
         self._touched += count
+        if self._touched > self._limit and self._before is not None:
+            self._touched = max((_mapped_bytes() or 0) - self._before, 0)  # the bound is loose, asking is cheap
         if self._touched > self._limit:
-            for pages in self._pages:
-                pages.release()
-            self._touched = 0
+            self._release()
+
+    def _release(self) -> None:
+        for pages in self._pages:
+            pages.release()
+        self._touched, self._before = 0, _mapped_bytes()
 
 
 class _Pages:
@@ -333,6 +338,15 @@ class _Pages:
             self.map.close()
 
 
+def _mapped_bytes() -> int | None:
+    """Bytes of files that are mapped and in memory, in this process; None where the system (not Linux) won't tell."""
+    try:
+        with open("/proc/self/statm", "rb") as sizes:
+            return int(sizes.read().split()[2]) * mmap.PAGESIZE
+    except FileNotFoundError:
+        return None
+
+
 def _take(array: np.ndarray, indices: Indices, out: np.ndarray | None) -> np.ndarray:
     if out is None:
         return np.take(array, indices, axis=0)
@@ -357,7 +371,7 @@ def _known(spec: ArraySpec) -> tuple[int, ...]:
 
 
 def _open(directory: str) -> FileIO:
-    return cast(FileIO, tempfile.TemporaryFile(buffering=0, dir=directory, prefix="zoo-spool-"))
+    return tempfile.TemporaryFile(buffering=0, dir=directory, prefix="zoo-spool-")
 
 
 def _write(file: FileIO, data: Any) -> None:
