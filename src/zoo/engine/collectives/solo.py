@@ -7,10 +7,11 @@ Leaves: everything between processes (torch_group).
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 
-from zoo.engine.contracts import Array, Json, Ready, State
+from zoo.engine.contracts import Array, Ready, State
 
 
 def _keep(bucket: Array) -> None:
@@ -26,7 +27,7 @@ class Solo:
         """The values."""
         return values
 
-    def gather(self, value: Json) -> list[Json]:
+    def gather(self, value: Any) -> list[Any]:
         """A list of the value alone."""
         return [value]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.engine.contracts import Batch, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
-from zoo.engine.frameworks.torch.buckets import Buckets, Notes, statistics_of
+from zoo.engine.frameworks.torch.buckets import Buckets, statistics_of
 from zoo.engine.frameworks.torch.losses import CheckedLoss
 from zoo.engine.frameworks.torch.optim import RateControl, clip_gradients
 from zoo.engine.frameworks.torch.runner import HOOKS, HeldOptimizer, Parts, Runner, Settings
@@ -59,14 +59,14 @@ class TorchReplica:
         self._step_loss = torch.tensor(float("nan"))
         self._idle = False
         self._apply = True
-        self._agreed_stop = False
+        self._rate = parts.rates.rate if parts.rates else float("nan")
         self._resting: list[torch.nn.Module] | None = None
         self._model.train()
 
     @property
     def rate(self) -> float:
-        """The learning rate of the first parameter group, now; NaN without an optimizer."""
-        return self._rates.rate if self._rates else float("nan")
+        """The learning rate of the last update, of the first parameter group; NaN without an optimizer."""
+        return self._rate
 
     def backward(self, batch: Batch, ready: Ready) -> None:
         """Computes the gradients of the batch's mean loss; hands over each bucket as soon as it is full.
@@ -89,7 +89,7 @@ class TorchReplica:
             buckets.open(None if self._own_backward else ready)
         self._train_pass()
         if buckets is not None:
-            buckets.close(ready, Notes(self._step_loss, self._runner.stopping, self._apply))
+            buckets.close(ready, self._step_loss, self._apply)
 
     def update(self, progress: Progress) -> float:
         """Clips and applies the averaged gradients; returns the step's mean loss over all ranks.
@@ -106,7 +106,6 @@ class TorchReplica:
             self._change_weights(progress.step)
         loss = self._step_loss.item() if buckets is None else buckets.loss()
         if self._hooked:
-            self._agreed_stop = self._runner.stopping if buckets is None else buckets.stop()
             self._after_step(progress)
         return float(loss)
 
@@ -159,22 +158,20 @@ class TorchReplica:
         return outputs
 
     def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:
-        """Hears of a border, tells the callbacks, and says whether to stop.
-
-        ``"after_step"`` calls no hook: its answer is what all ranks with rows agreed upon in that step. The answer to
-        every other moment is this rank's own wish.
+        """Hears of a border, tells the callbacks, and says whether one of this rank's asks to stop.
 
         Args:
-            moment: a hook's name (`runner.HOOKS`) or ``"after_step"``.
+            moment: a hook's name (`runner.HOOKS`). Those of single batches call no hook: backward, update, score and
+                predict have done so themselves.
             progress: where the run is.
             stats: of the epoch, where one has ended.
         """
-        if moment == "after_step":
-            return self._agreed_stop
         runner = self._runner
+        if moment.endswith("_iter"):
+            return runner.stopping
         runner.move(moment, progress, stats)
         if moment == "before_run":
-            runner.stopping = self._agreed_stop = False
+            runner.stopping = False
         elif moment == "before_train_epoch":
             self._resting = None
             self._model.train()
@@ -182,7 +179,7 @@ class TorchReplica:
             self._adjust_rate(progress)
         if moment in HOOKS:
             self._tell(moment)
-        return runner.stopping or self._agreed_stop
+        return runner.stopping
 
     def state(self) -> State:
         """A copy of weights, buffers, optimizer, rates and random numbers."""
@@ -273,6 +270,7 @@ class TorchReplica:
         if self._settings.clip is not None:
             clip_gradients(self._parameters, self._settings.clip)
         rates.before_update(step)
+        self._rate = rates.rate
         rates.optimizer.step()
         rates.after_update()
 
@@ -281,8 +279,6 @@ class TorchReplica:
         if not self._idle:
             self._tell("after_train_iter")
         self._runner.batch_idx += 1
-        if self._settings.rank.world == 1:
-            self._agreed_stop = self._runner.stopping
 
     def _adjust_rate(self, progress: Progress) -> None:
         if self._runner.overrides("on_lr_adjust"):

@@ -114,7 +114,7 @@ class Runner:
         self._kept: dict[str, Any] = {}
 
     def stop(self) -> None:
-        """Asks all ranks to end the run as soon as they have agreed to: within one step."""
+        """Asks all ranks to end the run; they do so together, behind the current step."""
         self.stopping = True
 
     def put(self, key: str, value: Any) -> None:

@@ -68,7 +68,7 @@ def rows_of(values: Any) -> int:
 
 
 def describe(values: Any) -> str:
-    """dtypes and shapes of nested values, in words: ``float32 (32, 10), int64 (32,)``."""
+    """Element types and shapes of nested values, in words: ``float32 (32, 10), int64 (32,)``."""
     if isinstance(values, Tensor | np.ndarray):
         return f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)}"
     if isinstance(values, Mapping):
