@@ -1,0 +1,1 @@
+"""Distributed estimators, one room for each framework."""

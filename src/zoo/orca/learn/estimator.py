@@ -1,0 +1,420 @@
+"""The one estimator class, whatever the framework and the cluster.
+
+Owns: translating a call into a job, and its outcome into what the caller expects.
+Leaves: the work (zoo.engine.run), what data and models are (adapters, specs).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from zoo.engine import checkpoint, run, session
+from zoo.engine.contracts import Cluster
+from zoo.engine.data import columns
+from zoo.engine.data.adapters import Adapted, adapt
+from zoo.engine.errors import UsageError
+from zoo.engine.events.console import ConsoleSink
+from zoo.engine.events.sinks import Fan
+from zoo.engine.events.tensorboard import TensorBoardSink, read_scalars
+from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob
+from zoo.engine.loop import TRAIN, VALID
+from zoo.engine.metrics import summary_tag
+from zoo.engine.optim import ConstantClip, NormClip
+from zoo.engine.progress import Progress
+from zoo.engine.triggers import EveryEpoch, MaxEpoch, MaxIteration, Trigger, convert_trigger
+from zoo.orca.learn.sizes import parse_bytes
+
+Names = Sequence[str] | str | None
+
+
+class Estimator:
+    """Trains, evaluates and applies a model on the current cluster; made by a room's ``from_*`` function."""
+
+    def __init__(
+        self,
+        spec: Any,
+        adapt_metrics: Callable[[Any], tuple[Any, ...]],
+        *,
+        metrics: Any = None,
+        model_dir: str | None = None,
+        workers_per_node: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if workers_per_node < 1:
+            raise UsageError(f"workers_per_node must be at least 1. Received: {workers_per_node}")
+        self._spec = spec
+        self._adapt_metrics = adapt_metrics
+        self._metrics = adapt_metrics(metrics)
+        self._model_dir = model_dir
+        self._run_dir = ""
+        self._workers_per_node = workers_per_node
+        self._seed = seed
+        self._progress = Progress()
+        self._state: Any = None
+        self._clip: ConstantClip | NormClip | None = None
+        self._summaries: tuple[str, str] | None = None
+        self._schema: tuple[columns.ArraySpec, ...] = ()
+
+    # --- the three verbs ---------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Any,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        feature_cols: Names = None,
+        label_cols: Names = None,
+        validation_data: Any = None,
+        checkpoint_trigger: Any = None,
+        *,
+        max_steps: int | None = None,
+        end_trigger: Trigger | None = None,
+        validation_trigger: Any = None,
+        callbacks: Sequence[Any] | Any | None = None,
+        shuffle: bool = True,
+        memory: int | str = "1g",
+        stop_on_nan: bool = True,
+        stall_timeout: float = 600.0,
+        attempts: int = 4,
+        profile: bool = False,
+        reduce_results: bool = True,
+        info: Any = None,
+    ) -> list[dict[str, float]]:
+        """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
+
+        Args:
+            data: a Spark DataFrame, pandas or any Arrow frame, arrays, XShards, a Parquet path, a torch DataLoader, or
+                a function ``f(config, batch_size)`` that creates one.
+            epochs: further epochs.
+            batch_size: rows per step over ALL ranks (default 32, or a loader's own).
+            feature_cols: columns of the model's inputs, in the order of its arguments.
+            label_cols: columns of the targets.
+            validation_data: scored at every `validation_trigger`; of any accepted kind.
+            checkpoint_trigger: when a checkpoint goes to `model_dir`; every epoch by default.
+            max_steps: ends after so many further steps, if that comes first.
+            end_trigger: ends when it fires, if that comes first, e.g. ``MinLoss(0.01)``.
+            validation_trigger: every epoch by default.
+            callbacks: of `zoo.orca.learn.pytorch.callbacks`; called on every rank.
+            shuffle: whether rows are permuted anew in each epoch.
+            memory: bytes of rows kept in memory by each rank, e.g. ``"512m"``; more are spooled to its disk.
+            stop_on_nan: whether a loss that is NaN or infinite ends the run with an error.
+            stall_timeout: seconds without any progress after which the run is given up with every rank's stack.
+            attempts: gangs that may be started when ranks are lost, from the last checkpoint of this run.
+            profile: accepted for older programs; the events tell times.
+            reduce_results: accepted for older programs; statistics are those of all ranks.
+            info: accepted for older programs.
+
+        Returns:
+            for each epoch ``{"epoch", "batch_count", "num_samples", "train_loss", "last_train_loss", "val_..."}``.
+
+        Raises:
+            UsageError: a mistake in the call, before any process starts.
+            DataError: rows that cannot become arrays.
+            WorkerFailed: ranks failed; the user's own line comes first.
+        """
+        cluster = session.current()
+        train = self._adapt(data, feature_cols, label_cols)
+        shards = {TRAIN: train.shards}
+        if validation_data is not None:
+            shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
+        start = dataclasses.replace(self._progress, step_in_epoch=0, epoch_ended=False)
+        called = _list(callbacks)
+        job = FitJob(
+            spec=self._spec.training(clip=self._clip, callbacks=called),
+            columns=train.columns,
+            batch_size=_batch_size(batch_size, train),
+            end=_end(start, epochs, max_steps, end_trigger),
+            epochs=start.epoch + epochs,
+            start=start,
+            state=self._state,
+            seed=self._seed,
+            shuffle=shuffle,
+            metrics=self._metrics,
+            validate=convert_trigger(validation_trigger or EveryEpoch()) if VALID in shards else None,
+            checkpoint=self._when_to_save(checkpoint_trigger),
+            checkpoint_dir=self._run_directory(),
+            stop_on_nan=stop_on_nan,
+            memory=parse_bytes(memory),
+            stall_timeout=stall_timeout,
+            attempts=attempts,
+            asks_to_stop=bool(called),
+        )
+        with self._listening() as sink:
+            trained = run.fit(job, shards, cluster, self._world(cluster), sink)
+        self._progress, self._state = trained.progress, trained.state
+        return [dict(stats) for stats in trained.epochs]
+
+    def evaluate(
+        self,
+        data: Any,
+        batch_size: int | None = None,
+        feature_cols: Names = None,
+        label_cols: Names = None,
+        validation_metrics: Any = None,
+        *,
+        num_steps: int | None = None,
+        callbacks: Sequence[Any] | Any | None = None,
+        profile: bool = False,
+        reduce_results: bool = True,
+        info: Any = None,
+    ) -> dict[str, Any]:
+        """Scores the model.
+
+        Args:
+            data: of any kind that `fit` takes.
+            batch_size: rows scored at once (default 32).
+            feature_cols: columns of the model's inputs.
+            label_cols: columns of the targets.
+            validation_metrics: in place of the estimator's own metrics.
+            num_steps: at most so many batches of each independent piece of the data.
+            callbacks: called where the rows are scored.
+            profile, reduce_results, info: accepted for older programs.
+
+        Returns:
+            metric name -> value, ``"val_loss"`` where there is a loss, ``"num_samples"`` and ``"batch_count"``.
+        """
+        cluster = session.current()
+        adapted = self._adapt(data, feature_cols, label_cols)
+        metrics = self._adapt_metrics(validation_metrics) if validation_metrics is not None else self._metrics
+        job = ScoreJob(
+            spec=self._spec.training(clip=None, callbacks=_list(callbacks)),
+            columns=adapted.columns,
+            batch_size=_batch_size(batch_size, adapted),
+            metrics=metrics,
+            threads=self._threads(cluster),
+            steps=num_steps,
+        )
+        with self._listening(summaries=False) as sink:
+            results = run.evaluate(job, adapted.shards, cluster, sink)
+        return {("val_loss" if name == "loss" else name): value for name, value in results.items()}
+
+    def predict(
+        self,
+        data: Any,
+        batch_size: int | None = None,
+        feature_cols: Names = None,
+        *,
+        output_cols: Names = None,
+        callbacks: Sequence[Any] | Any | None = None,
+        profile: bool = False,
+    ) -> Any:
+        """Applies the model; on a DataFrame this is lazy and keeps all columns and the order of rows.
+
+        Args:
+            data: of any kind that `fit` takes; labels are not needed.
+            batch_size: rows predicted at once (default 256).
+            feature_cols: columns of the model's inputs.
+            output_cols: names of the new columns, one a model output; ``prediction`` by default.
+            callbacks: called where the rows are predicted.
+            profile: accepted for older programs.
+
+        Returns:
+            the user's own kind of data: a DataFrame with a column ``prediction`` (a number, an ML vector, nested
+            arrays), a pandas DataFrame, arrays for arrays, XShards of ``{"prediction": ...}``.
+        """
+        cluster = session.current()
+        adapted = self._adapt(data, feature_cols, None)
+        job = PredictJob(
+            spec=self._spec.training(clip=None, callbacks=_list(callbacks)),
+            columns=Columns(adapted.columns.features),
+            batch_size=_batch_size(batch_size, adapted, 256),
+            threads=self._threads(cluster),
+        )
+        return adapted.give_back(run.predict(job, adapted.shards, cluster, _names(output_cols) or ()))
+
+    def data_schema(
+        self, data: Any = None, feature_cols: Names = None, label_cols: Names = None
+    ) -> tuple[columns.ArraySpec, ...]:
+        """What the columns become (dtype and shape of one row), without reading or training anything.
+
+        Args:
+            data: of any kind that `fit` takes; None for the data of the last call.
+            feature_cols: columns of the model's inputs.
+            label_cols: columns of the targets.
+        """
+        if data is not None:
+            self._adapt(data, feature_cols, label_cols)
+        return self._schema
+
+    # --- the model ---------------------------------------------------------------------------------------------------
+
+    def get_model(self) -> Any:
+        """The model with the newest weights: the user's own object where one was given."""
+        return self._spec.model_now()
+
+    def get_state_dict(self) -> Mapping[str, Any]:
+        """The model's weights and buffers by name."""
+        return dict(self.get_model().state_dict())
+
+    def save(self, model_path: str, entire: bool = False) -> str:
+        """Writes the weights (a torch ``state_dict``), or the entire pickled module, to a path or fsspec URL."""
+        return str(self._spec.save(model_path, entire=entire))
+
+    def load(self, model_path: str) -> None:
+        """Reads weights written by `save`; a module given to the estimator gets them."""
+        self._spec.load(model_path)
+
+    def save_checkpoint(self, model_path: str) -> str:
+        """Writes a checkpoint (weights, optimizer, schedule, progress) under a directory; returns its path."""
+        if self._state is None:
+            raise UsageError("there is nothing to save yet: a checkpoint needs the optimizer's state. Call fit() first.")
+        return checkpoint.save(model_path, self._state, self._progress, {"seed": self._seed})
+
+    def load_checkpoint(self, model_path: str) -> None:
+        """Goes back to a checkpoint: its own path, a run's directory or a model_dir (then the newest complete one).
+
+        Raises:
+            CheckpointDamaged: the one that was named is damaged.
+            UsageError: there is none.
+        """
+        found = checkpoint.load(latest_checkpoint(model_path))
+        self._spec.absorb(found.state)
+        self._state, self._progress = found.state, found.progress
+
+    def load_orca_checkpoint(self, path: str, version: int | None = None, prefix: str | None = None) -> None:
+        """The older name of `load_checkpoint`.
+
+        Args:
+            path: a model_dir or a run's directory.
+            version: the step of the checkpoint; None for the newest.
+            prefix: accepted for older programs.
+        """
+        self.load_checkpoint(path if version is None else _of_step(path, version))
+
+    def latest_checkpoint(self, checkpoint_dir: str | None = None) -> str:
+        """The path of the newest complete checkpoint of `checkpoint_dir` (default: the model_dir)."""
+        directory = checkpoint_dir or self._model_dir
+        if not directory:
+            raise UsageError("no directory to look in: give latest_checkpoint a path, or the estimator a model_dir.")
+        return latest_checkpoint(directory)
+
+    def shutdown(self, force: bool = False) -> None:
+        """Nothing stays behind between calls; kept for older programs."""
+
+    # --- gradients ---------------------------------------------------------------------------------------------------
+
+    def set_constant_gradient_clipping(self, min: float, max: float) -> None:  # noqa: A002  the old API's words
+        """Clamps every element of the averaged gradients to [min, max]."""
+        self._clip = ConstantClip(min, max)
+
+    def set_l2_norm_gradient_clipping(self, clip_norm: float) -> None:
+        """Scales the averaged gradients, all together, to an L2 norm of at most `clip_norm`."""
+        self._clip = NormClip(clip_norm)
+
+    def clear_gradient_clipping(self) -> None:
+        """Leaves gradients as they are."""
+        self._clip = None
+
+    # --- summaries ---------------------------------------------------------------------------------------------------
+
+    def set_tensorboard(self, log_dir: str, app_name: str) -> None:
+        """Writes TensorBoard summaries to ``<log_dir>/<app_name>/train`` and ``/validation``."""
+        self._summaries = (log_dir, app_name)
+
+    def get_train_summary(self, tag: str = "Loss") -> list[list[float]] | None:
+        """``[[step, value, unix seconds], ...]`` of "Loss", "Throughput" or "LearningRate".
+
+        None where neither set_tensorboard nor model_dir was given.
+        """
+        place = self._summary_place()
+        return read_scalars(*place, "train", tag) if place else None
+
+    def get_validation_summary(self, tag: str = "Loss") -> list[list[float]] | None:
+        """Likewise of the validation metrics, e.g. "Top1Accuracy", "AucScore", "MAE" or "Loss"."""
+        place = self._summary_place()
+        return read_scalars(*place, "validation", tag) if place else None
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _adapt(self, data: Any, features: Names, labels: Names) -> Adapted:
+        adapted = adapt(data, _names(features), _names(labels))
+        if adapted.shards.schema.names:
+            wanted = (*adapted.columns.features, *adapted.columns.labels)
+            self._schema = columns.describe(adapted.shards.schema, wanted)
+        return adapted
+
+    def _world(self, cluster: Cluster) -> int:
+        return cluster.nodes * self._workers_per_node
+
+    def _threads(self, cluster: Cluster) -> int:
+        """Of a process that scores: Spark runs one for each core, other places one in all."""
+        return max(1, getattr(cluster, "cores", 1) // max(1, cluster.slots // cluster.nodes))
+
+    def _when_to_save(self, trigger: Any) -> Trigger | None:
+        if trigger is None:
+            return EveryEpoch() if self._model_dir else None
+        return convert_trigger(trigger)
+
+    def _run_directory(self) -> str:
+        if self._model_dir and not self._run_dir:
+            self._run_dir = checkpoint.new_run_directory(self._model_dir, datetime.now())
+        return self._run_dir
+
+    def _summary_place(self) -> tuple[str, str] | None:
+        if self._summaries is not None:
+            return self._summaries
+        return (self._model_dir, "summaries") if self._model_dir else None
+
+    @contextmanager
+    def _listening(self, summaries: bool = True) -> Iterator[Fan]:
+        sinks: list[Any] = [ConsoleSink()]
+        place = self._summary_place()
+        if summaries and place:
+            tags = {metric.name: summary_tag(metric.name) for metric in self._metrics}
+            sinks.append(TensorBoardSink(*place, tags=tags))
+        fan = Fan(sinks)
+        try:
+            yield fan
+        finally:
+            fan.close()
+
+
+def latest_checkpoint(directory: str) -> str:
+    """The path of the newest complete checkpoint under `directory`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = checkpoint.latest(directory)
+    if found.checkpoint is None:
+        damaged = "".join(f"\n  {path}: {reason}" for path, reason in found.damaged)
+        raise UsageError(f"no complete checkpoint in {directory}.{damaged}")
+    return found.checkpoint.path
+
+
+def _of_step(directory: str, step: int) -> str:
+    paths = checkpoint.list_checkpoints(directory)
+    for path in paths:
+        if path.rstrip("/").endswith(f"checkpoint-{step:09d}"):
+            return path
+    raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
+
+
+def _end(start: Progress, epochs: int, max_steps: int | None, trigger: Trigger | None) -> Trigger:
+    if epochs < 1:
+        raise UsageError(f"epochs must be at least 1. Received: {epochs}")
+    end: Trigger = MaxEpoch(start.epoch + epochs)
+    if max_steps is not None:
+        end = end | MaxIteration(start.step + max_steps)
+    return end if trigger is None else end | convert_trigger(trigger)
+
+
+def _batch_size(asked: int | None, adapted: Adapted, default: int = 32) -> int:
+    own: int | None = getattr(adapted.shards, "batch_size", None)
+    return asked if asked is not None else own or default
+
+
+def _names(names: Names) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _list(callbacks: Sequence[Any] | Any | None) -> tuple[Any, ...]:
+    if callbacks is None:
+        return ()
+    return tuple(callbacks) if isinstance(callbacks, list | tuple) else (callbacks,)
