@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  everybody's name for it
+from torch.nn import functional as F
 
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Rank
@@ -295,10 +295,10 @@ def test_callbacks_see_the_run() -> None:
     replica.notice("before_run", Progress(), {})
     replica.notice("before_train_epoch", Progress(), {})
     train(join(Rank(), 1.0), replica, Rank(), "mlp", SPLITS[1][:1])
-    assert replica.notice("after_train_iter", Progress(), {}) is False
+    assert replica.notice("after_step", Progress(), {}) is False
     replica.backward(Batch(*rows("mlp", 1), 8), lambda bucket: None)
     replica.update(Progress(step=1))
-    assert replica.notice("after_train_iter", Progress(), {}) is True
+    assert replica.notice("after_step", Progress(), {}) is True
     assert replica.notice("after_train_epoch", Progress(epoch=1, step=2, epoch_ended=True), {"train_loss": 1.0}) is True
     assert recorder.seen == [
         ("before", 0, 0, 2),
@@ -421,6 +421,21 @@ def odd_things(collective: Any, rank: Rank) -> dict[str, Any]:
     train(collective, replica, rank, "mlp", [(3, 5), (8, 0), (2, 6)])
     answers["statistics"] = {key: array.tolist() for key, array in weights(replica).items() if "running" in key}
 
+    class StopsOnRank1:
+        def __init__(self, moment: str) -> None:
+            setattr(self, moment, self.stop)
+
+        def stop(self, runner: Any) -> None:
+            if runner.rank == 1:
+                runner.stop()
+
+    for moment in ("before_train_iter", "after_train_iter"):
+        replica = replica_of("mlp-sgd", rank, callbacks=(StopsOnRank1(moment),))
+        answers[moment] = []
+        for step in range(2):
+            train(collective, replica, rank, "mlp", [(4, 4)])
+            answers[moment].append(replica.notice("after_step", Progress(step=step), {}))
+
     sparse = nn.Sequential(nn.Embedding(8, 3, sparse=True), nn.Linear(3, 3))
     optimizer = torch.optim.SGD(sparse.parameters(), lr=0.1)
     replica = TorchReplica(Parts(sparse, F.cross_entropy, RateControl(optimizer)), Settings(rank=rank))
@@ -438,6 +453,8 @@ def test_between_ranks(tmp_path: Any) -> None:
         ours = answer["accumulated"]
         assert max(float(abs(ours[key] - expected[key].numpy()).max()) for key in ours) < 1e-6
         assert answer["frozen"] == [True, True, False, False]
+        assert answer["before_train_iter"] == [True, True]
+        assert answer["after_train_iter"] == [False, True]
     assert one["statistics"] == two["statistics"]
     assert one["random"] != two["random"]
 

@@ -4,8 +4,8 @@ Owns: which gradient lies where, when a buffer is full, and what a parameter wit
 Leaves: scaling and summing (collectives), the pass itself (replica). One rank needs no buckets.
 
 Layout of the buffers, equal on every rank: gradients in reverse order of registration, as backward makes them; behind
-the last one a tail of float32: [loss, apply, statistics of batch normalisation, one "was used" for each parameter].
-So the mean loss and averaged statistics cost no message of their own.
+the last one a tail of float32: [loss, stop, apply, statistics of batch normalisation, one "was used" for each
+parameter]. So the mean loss, a wish to stop and averaged statistics cost no message of their own.
 
 Source: Li et al., "PyTorch Distributed", VLDB 2020, sec. 3.2 (bucketing, overlap, order).
 """
@@ -24,7 +24,22 @@ from zoo.engine.errors import UsageError
 FIRST_BYTES = 1 << 20
 """The first bucket is small, so that communication starts early."""
 BYTES = 25 << 20
-LOSS, APPLY, FIXED = 0, 1, 2
+LOSS, STOP, APPLY, FIXED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a rank tells beside its gradients.
+
+    Attributes:
+        loss: scalar tensor, the mean over this rank's rows.
+        stop: whether this rank wishes to stop.
+        apply: whether the weights shall change in this step.
+    """
+
+    loss: Tensor
+    stop: bool = False
+    apply: bool = True
 
 
 @dataclass(slots=True)
@@ -71,21 +86,15 @@ class Buckets:
         for slot in self._slots:
             slot.filled = False
 
-    def close(self, ready: Ready, loss: Tensor, apply: bool = True) -> None:
-        """Ends the backward pass: hands over what is left.
-
-        Args:
-            ready: as for `open`.
-            loss: scalar, the mean over this rank's rows.
-            apply: whether the weights shall change in this step.
-        """
+    def close(self, ready: Ready, notes: Notes) -> None:
+        """Ends the backward pass: hands over what is left."""
         early, self._ready = self._ready, None
         for slot in self._slots:
             if early is None and slot.parameter.grad is not None:
                 _store(slot)
             elif not slot.filled:
                 slot.view.zero_()
-        self._write_tail(loss.detach(), apply)
+        self._write_tail(notes)
         self._hand_over(ready, len(self._buffers))
 
     def skip(self, ready: Ready) -> None:
@@ -111,6 +120,10 @@ class Buckets:
     def loss(self) -> float:
         """The step's mean loss over all ranks."""
         return float(self._tail[LOSS])
+
+    def stop(self) -> bool:
+        """Whether any rank with rows wished to stop when it closed this step."""
+        return float(self._tail[STOP]) > 0
 
     def apply(self) -> bool:
         """Whether the ranks with rows want the weights changed."""
@@ -164,9 +177,10 @@ class Buckets:
             self._next += 1
             ready(self._buffers[self._next - 1])
 
-    def _write_tail(self, loss: Tensor, apply: bool) -> None:
-        self._tail[LOSS] = loss
-        self._tail[APPLY] = float(apply)
+    def _write_tail(self, notes: Notes) -> None:
+        self._tail[LOSS] = notes.loss.detach()
+        self._tail[STOP] = float(notes.stop)
+        self._tail[APPLY] = float(notes.apply)
         start = FIXED
         for _, buffer in self._statistics:
             self._tail[start : start + buffer.numel()] = buffer.reshape(-1)

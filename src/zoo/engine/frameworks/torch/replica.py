@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.engine.contracts import Batch, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
-from zoo.engine.frameworks.torch.buckets import Buckets, statistics_of
+from zoo.engine.frameworks.torch.buckets import Buckets, Notes, statistics_of
 from zoo.engine.frameworks.torch.losses import CheckedLoss
 from zoo.engine.frameworks.torch.optim import RateControl, clip_gradients
 from zoo.engine.frameworks.torch.runner import HOOKS, HeldOptimizer, Parts, Runner, Settings
@@ -59,6 +59,7 @@ class TorchReplica:
         self._step_loss = torch.tensor(float("nan"))
         self._idle = False
         self._apply = True
+        self._agreed_stop = False
         self._rate = parts.rates.rate if parts.rates else float("nan")
         self._resting: list[torch.nn.Module] | None = None
         self._model.train()
@@ -89,7 +90,7 @@ class TorchReplica:
             buckets.open(None if self._own_backward else ready)
         self._train_pass()
         if buckets is not None:
-            buckets.close(ready, self._step_loss, self._apply)
+            buckets.close(ready, Notes(self._step_loss, self._runner.stopping, self._apply))
 
     def update(self, progress: Progress) -> float:
         """Clips and applies the averaged gradients; returns the step's mean loss over all ranks.
@@ -107,6 +108,7 @@ class TorchReplica:
         loss = self._step_loss.item() if buckets is None else buckets.loss()
         if self._hooked:
             self._after_step(progress)
+            self._agreed_stop = self._runner.stopping if buckets is None else buckets.stop()
         return float(loss)
 
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
@@ -158,20 +160,24 @@ class TorchReplica:
         return outputs
 
     def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:
-        """Hears of a border, tells the callbacks, and says whether one of this rank's asks to stop.
+        """Hears of a border, tells the callbacks, and says whether to stop.
+
+        ``"after_step"`` calls no hook and gives the answer that all ranks agreed upon with their gradients: whether any
+        asked to stop before they were handed over. (What is asked in after_train_iter is known in the next step, and at
+        once on one rank.) Every other moment's answer is this rank's own wish.
 
         Args:
-            moment: a hook's name (`runner.HOOKS`). Those of single batches call no hook: backward, update, score and
-                predict have done so themselves.
+            moment: ``"after_step"``, or a hook's name (`runner.HOOKS`) but those of single batches, which backward,
+                update, score and predict call themselves.
             progress: where the run is.
             stats: of the epoch, where one has ended.
         """
+        if moment == "after_step":
+            return self._agreed_stop
         runner = self._runner
-        if moment.endswith("_iter"):
-            return runner.stopping
         runner.move(moment, progress, stats)
         if moment == "before_run":
-            runner.stopping = False
+            runner.stopping = self._agreed_stop = False
         elif moment == "before_train_epoch":
             self._resting = None
             self._model.train()

@@ -21,11 +21,8 @@ from zoo.engine.frameworks.torch.optim import RateControl
 from zoo.engine.optim import Clip
 from zoo.engine.progress import Progress
 
-HOOKS = frozenset(
-    ("before_run", "after_run")
-    + tuple(f"{when}_{kind}_epoch" for when in ("before", "after") for kind in ("train", "val", "pred"))
-    + tuple(f"{when}_{kind}_iter" for when in ("before", "after") for kind in ("train", "val", "pred"))
-)
+_SPANS = ("run", *(f"{kind}_{span}" for kind in ("train", "val", "pred") for span in ("epoch", "iter")))
+HOOKS = frozenset(f"{when}_{span}" for when in ("before", "after") for span in _SPANS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class Runner:
         self._kept: dict[str, Any] = {}
 
     def stop(self) -> None:
-        """Asks all ranks to end the run; they do so together, behind the current step."""
+        """Asks all ranks to end the run; they do so together, behind this step or the next one."""
         self.stopping = True
 
     def put(self, key: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 from zoo.engine.contracts import Rank, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
+from zoo.engine.frameworks.torch import weights
 from zoo.engine.frameworks.torch.optim import FREQUENCIES, build_optimizer, check_optimizer, control_rate
 from zoo.engine.frameworks.torch.replica import TorchReplica
 from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback
@@ -43,6 +44,8 @@ class TorchSpec:
         precision: ``"float32"`` or ``"bf16"``.
         clip: of gradients.
         callbacks: called on every rank.
+        initialization_hook: called with nothing on each rank before the model is made.
+        device: ``"cpu"``, ``"cuda"``, or None for a GPU where the rank has one.
         seed: of weights and dropout. None leaves torch's random numbers as they are, so that `torch.manual_seed`
             before `fit` counts where the run is in the same process.
         learned: the last weights absorbed, for a model that a creator makes.
@@ -57,6 +60,8 @@ class TorchSpec:
     precision: str = "float32"
     clip: Clip | None = None
     callbacks: tuple[Any, ...] = ()
+    initialization_hook: Callable[[], Any] | None = None
+    device: str | None = None
     seed: int | None = None
     learned: State | None = field(default=None, repr=False, compare=False)
     _travelled: bool = field(default=False, init=False, repr=False, compare=False)
@@ -77,6 +82,24 @@ class TorchSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
         return replace(self, optimizer=None, scheduler_creator=None, clip=None)
 
+    def place(self, rank: Rank) -> Rank:
+        """The rank with the device that this model is to use there.
+
+        Raises:
+            UsageError: a GPU was asked for and there is none, or fewer than ranks on this machine.
+        """
+        if self.device == "cpu" or rank.device != "cpu":
+            return rank if self.device != "cpu" else replace(rank, device="cpu")
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.device == "cuda" and not gpus:
+            raise UsageError("device='cuda', and torch sees no GPU here. Leave device out, or ask for device='cpu'.")
+        if rank.world > gpus > 0 and self.device == "cuda":
+            raise UsageError(
+                f"device='cuda' takes one GPU for each rank. There are {gpus} for {rank.world} ranks: "
+                f"ask for workers_per_node={gpus}."
+            )
+        return replace(rank, device=f"cuda:{rank.index}") if gpus >= rank.world else rank
+
     def build(self, rank: Rank) -> TorchReplica:
         """Makes the replica on a rank; sets torch's number of threads.
 
@@ -90,6 +113,8 @@ class TorchSpec:
         torch.set_num_threads(rank.threads)
         if self.seed is not None:
             torch.manual_seed(self.seed)
+        if self.initialization_hook is not None:
+            self.initialization_hook()
         own = self if self._travelled else self._copy()
         device = torch.device(rank.device)
         model = own._new_model().to(device)
@@ -104,9 +129,7 @@ class TorchSpec:
         optimizer = build_optimizer(own.optimizer, model, self.config)
         if device.type == "cuda" and optimizer.state:
             optimizer.load_state_dict(optimizer.state_dict())  # follows its parameters to the device
-        rates = control_rate(
-            own.optimizer, optimizer, self.scheduler_creator, self.config, self.scheduler_step_freq
-        )
+        rates = control_rate(own.optimizer, optimizer, self.scheduler_creator, self.config, self.scheduler_step_freq)
         return TorchReplica(Parts(model, loss, rates), settings)
 
     def absorb(self, state: State) -> None:
@@ -134,6 +157,17 @@ class TorchSpec:
         if self._made is None:
             self._made = self._new_model()
         return self._made
+
+    def save(self, url: str, *, entire: bool = False) -> str:
+        """Writes the weights, or the entire module; see `weights.save`."""
+        return weights.save(self.get_model(), url, entire=entire)
+
+    def load(self, url: str) -> None:
+        """Reads weights into the user's own model, or into the one that the creator makes."""
+        model = self.get_model()
+        weights.load(model, url)
+        if model is not self.model:
+            self.learned = states.take(model)
 
     def dumps(self) -> bytes:
         """The spec as it travels. Model and optimizer stay bound to each other.
@@ -220,6 +254,8 @@ class TorchSpec:
     def _check_words(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision!r}")
+        if self.device not in (None, "cpu", "cuda"):
+            raise UsageError(f"device must be 'cpu', 'cuda' or None. Received: {self.device!r}")
         if self.scheduler_step_freq not in FREQUENCIES:
             raise UsageError(
                 "scheduler_step_freq must be 'batch', 'epoch', 'manual' or None. "
