@@ -12,12 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.data.spool import Spool
+from zoo.engine.data.text import Text, stored
 from zoo.engine.errors import DataError, StorageFailed
 
 MEMORY = {"memory": 1 << 30, "at once on disk": 1, "half-way to disk": 4000}
@@ -89,9 +91,33 @@ def test_rows_of_another_shape_are_ragged() -> None:
             spool.append((np.zeros((2, 4), "f4"),))
 
 
-def test_mixed_objects_cannot_go_to_disk() -> None:
+def test_mixed_objects_are_refused() -> None:
     with closing(Spool(1)) as spool, pytest.raises(DataError, match="mixes kinds"):
         spool.append((np.array(["a", b"b"], object),))
+
+
+@pytest.mark.parametrize("memory", MEMORY.values(), ids=MEMORY.keys())
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int8(), pa.string())],
+    ids=str,
+)
+def test_arrows_text_goes_in_without_objects(memory: int, kind: pa.DataType) -> None:
+    words = ["", "é", "a longer word than a view holds inline", ""] * 10
+    spec = ArraySpec("t", np.dtype(object), ())
+    with closing(Spool(memory, [spec])) as spool:
+        for start in (0, 17, 17):
+            piece = stored(pa.array(["gone", *words]).cast(kind)[start + 1 : 41], spec)
+            assert isinstance(piece, Text)
+            spool.append([piece])
+        taken = spool.seal()[0].take(np.array([63, 2, 40, 0])).tolist()
+    expected = [words[17:][0], words[2], words[17:][0], words[0]]
+    assert taken == [word.encode() if kind == pa.binary() else word for word in expected]
+
+
+def test_nulls_in_text_are_refused() -> None:
+    with pytest.raises(DataError, match="'t' has 1 null"):
+        stored(pa.array(["a", None]), ArraySpec("t", np.dtype(object), ()))
 
 
 def test_files_have_no_name(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ Leaves: what the rows mean (columns), which are taken (plan, feed).
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import FileIO
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -20,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.engine.data.columns import ArraySpec, empty, refuse_unlike
-from zoo.engine.errors import DataError, StorageFailed
+from zoo.engine.data.text import Stored, Text, text_of
+from zoo.engine.errors import StorageFailed
 
 Indices: TypeAlias = "NDArray[np.integer[Any]]"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AROUND = 2 << 20  # one fault may map a whole large folio of the page cache (2 MiB on x86), whatever the row's size
-_OBJECT_BYTES = 64  # a short str or bytes object and the pointer to it, besides its characters
+_RESERVED = 1 << 30  # bytes of address space taken at once; memory is only used when it is written to
 
 
 class Column(Protocol):
@@ -56,39 +58,36 @@ class Spool:
             directory: for the files; None for the system's (``TMPDIR``).
         """
         self.rows = 0
+        self.on_disk = False
         self._memory = memory
         self._directory = directory or tempfile.gettempdir()
         self._specs = tuple(specs)
-        self._stores: list[_Memory] | list[_Disk] = [_Memory() for _ in specs]
-        self._columns: tuple[Column, ...] = ()
+        self._stores: Sequence[_Memory | _File | _TextStore] = ()
+        self._files: list[FileIO] = []
+        self._columns: tuple[Column, ...] | None = None
         self._bytes = 0
-        self._spilled = False
-        self._sealed = False
 
-    def append(self, arrays: Sequence[np.ndarray]) -> None:
-        """Adds rows at the end.
+    def append(self, arrays: Sequence[Stored]) -> None:
+        """Adds rows at the end, as copies.
 
         Args:
-            arrays: one for each column, each of shape (rows, *inner); kept as they are while in memory, so they must
-                not change afterwards.
+            arrays: one for each column, each of shape (rows, *inner), or `Text`; `text.stored` makes them.
 
         Raises:
-            DataError: rows of another inner shape than the first ones.
+            DataError: rows of another inner shape than the first ones; objects that are neither str nor bytes.
             StorageFailed: the disk is full. Nothing is left behind.
         """
         if not len(arrays[0]):
             return
-        if not self.rows:
-            self._begin(arrays)
-        for spec, array in zip(self._specs, arrays, strict=True):
-            assert array.dtype == spec.dtype, f"{spec} was given {array.dtype}"
-            refuse_unlike(spec, _known(spec), array.shape[1:])
-        self.rows += len(arrays[0])
-        self._bytes += sum(map(_size, arrays))
+        rows = self._settled(arrays)
+        self.rows += len(rows[0])
+        self._bytes += sum(array.nbytes for array in rows)
         try:
-            if self._bytes > self._memory:
+            if not self._stores:
+                self._begin(rows)
+            if self._bytes > self._memory and not self.on_disk:
                 self._spill()
-            for store, array in zip(self._stores, arrays, strict=True):
+            for store, array in zip(self._stores, rows, strict=True):
                 store.append(array)
         except OSError as error:
             self.close()
@@ -98,49 +97,49 @@ class Spool:
 
     def seal(self) -> tuple[Column, ...]:
         """Ends writing; the columns, in the order of `append`."""
-        if not self._sealed:
-            self._sealed = True
+        if self._columns is None:
             window = _Window(self._memory // 2)
-            self._columns = tuple(
-                store.seal(spec, window) for spec, store in zip(self._specs, self._stores, strict=True)
+            self._columns = tuple(store.seal(window) for store in self._stores) or tuple(
+                _ArrayColumn(empty(spec)) for spec in self._specs
             )
-            self._stores = []
+            self._stores = ()
         return self._columns
 
     def close(self) -> None:
         """Gives back memory and files. Idempotent."""
-        for column in self._columns:
+        for column in self._columns or ():
             column.close()
-        for store in self._stores:
-            store.close()
-        self._columns, self._stores = (), []
+        for file in self._files:
+            file.close()
+        self._columns, self._stores = (), ()
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether the rows have outgrown the budget."""
-        return self._spilled
-
-    def _begin(self, arrays: Sequence[np.ndarray]) -> None:
-        """Learns the shapes that only the data tell."""
+    def _settled(self, arrays: Sequence[Stored]) -> list[Any]:
+        """The same rows, text without objects, once they are found to be like those before."""
         names = [spec.name for spec in self._specs] or [str(number) for number in range(len(arrays))]
-        self._specs = tuple(
-            ArraySpec(name, array.dtype, array.shape[1:]) for name, array in zip(names, arrays, strict=True)
-        )
-        self._stores = [_Memory() for _ in arrays]
+        rows = [_without_objects(array, name) for array, name in zip(arrays, names, strict=True)]
+        if not self.rows:
+            self._specs = tuple(_spec(name, array) for name, array in zip(names, rows, strict=True))
+        for spec, array in zip(self._specs, rows, strict=True):
+            found = _spec(spec.name, array)
+            assert found.dtype == spec.dtype, f"{spec} was given {found.dtype}"
+            refuse_unlike(spec, cast("tuple[int, ...]", spec.shape), cast("tuple[int, ...]", found.shape))
+        return rows
+
+    def _begin(self, rows: Sequence[Stored]) -> None:
+        """Makes room for as many rows as fit the budget, if all are like the first ones."""
+        times = min(self._memory, _RESERVED) / max(sum(array.nbytes for array in rows), 1)
+        self._stores = [_store(array, times) for array in rows]
 
     def _spill(self) -> None:
-        """Moves what is in memory to disk, once."""
-        if self._spilled:
-            return
-        self._spilled = True
-        kept = cast("list[_Memory]", self._stores)
-        # Files first: if one cannot be made or written, close() finds them all.
-        self._stores = [
-            _TextFile(spec, self._directory) if spec.dtype == object else _ArrayFile(spec, self._directory)
-            for spec in self._specs
-        ]
-        for source, target in zip(kept, self._stores, strict=True):
-            source.move_to(target)
+        """Moves what is in memory to disk."""
+        self.on_disk = True
+        self._stores = [store if isinstance(store, _File) else store.moved(self._open) for store in self._stores]
+
+    def _open(self) -> FileIO:
+        """A file without a name, known here so that close() finds it."""
+        file = tempfile.TemporaryFile(buffering=0, dir=self._directory, prefix="zoo-spool-")  # noqa: SIM115 - close() does
+        self._files.append(file)
+        return file
 
     def _full(self, error: OSError) -> StorageFailed:
         return StorageFailed(
@@ -150,86 +149,82 @@ class Spool:
         )
 
 
+# --- one column while it is written ----------------------------------------------------------------------------------
+
+
 class _Memory:
-    """Chunks of one column."""
+    """Rows of fixed size, in memory; room is reserved first and used as rows come."""
 
-    def __init__(self) -> None:
-        self._chunks: list[np.ndarray] = []
-
-    def append(self, array: np.ndarray) -> None:
-        self._chunks.append(array)
-
-    def move_to(self, target: _Disk) -> None:
-        for chunk in _emptied(self._chunks):
-            target.append(chunk)
-
-    def seal(self, spec: ArraySpec, window: _Window) -> Column:
-        if not self._chunks:
-            return _ArrayColumn(empty(spec))
-        if len(self._chunks) == 1:
-            return _ArrayColumn(self._chunks[0])
-        whole = np.empty((sum(map(len, self._chunks)), *self._chunks[0].shape[1:]), self._chunks[0].dtype)
-        end = 0
-        for chunk in _emptied(self._chunks):  # each chunk is freed once it is copied: rows are never there twice
-            whole[end : end + len(chunk)] = chunk
-            end += len(chunk)
-        return _ArrayColumn(whole)
-
-    def close(self) -> None:
-        self._chunks.clear()
-
-
-class _ArrayFile:
-    """Rows of fixed size, one after the other."""
-
-    def __init__(self, spec: ArraySpec, directory: str) -> None:
-        self._file = _open(directory)
+    def __init__(self, first: np.ndarray, times: float) -> None:
+        self._array = np.empty((int(len(first) * times) + len(first), *first.shape[1:]), first.dtype)
         self._rows = 0
 
-    def append(self, array: np.ndarray) -> None:
+    def append(self, array: Any) -> None:
+        end = self._rows + len(array)
+        if end > len(self._array):
+            larger = np.empty((max(end, 2 * len(self._array)), *self._array.shape[1:]), self._array.dtype)
+            larger[: self._rows] = self._array[: self._rows]
+            self._array = larger
+        self._array[self._rows : end] = array
+        self._rows = end
+
+    def moved(self, make_file: Callable[[], FileIO]) -> _File:
+        file = _File(make_file(), self._array[:0])
+        file.append(self._array[: self._rows])
+        self._array = self._array[:0].copy()
+        return file
+
+    def seal(self, window: _Window) -> _ArrayColumn:
+        return _ArrayColumn(self._array[: self._rows])
+
+
+class _File:
+    """Rows of fixed size, in a file."""
+
+    def __init__(self, file: FileIO, like: np.ndarray) -> None:
+        self._file, self._dtype, self._shape = file, like.dtype, like.shape[1:]
+        self._rows = 0
+
+    def append(self, array: Any) -> None:
         self._rows += len(array)
-        _write(self._file, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        rest: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        while len(rest):
+            rest = rest[self._file.write(rest) :]
 
-    def seal(self, spec: ArraySpec, window: _Window) -> Column:
+    def seal(self, window: _Window) -> _MappedColumn:
         pages = _Pages(self._file, window)
-        flat = np.frombuffer(pages.map, spec.dtype)
-        return _MappedColumn(flat.reshape(self._rows, *_known(spec)), pages)
-
-    def close(self) -> None:
-        self._file.close()
+        array = np.frombuffer(pages.map, self._dtype).reshape(self._rows, *self._shape)
+        return _MappedColumn(array, pages)
 
 
-class _TextFile:
-    """str (as UTF-8) or bytes of any length, and a file of the offsets where they end."""
+class _TextStore:
+    """`Text` that grows."""
 
-    def __init__(self, spec: ArraySpec, directory: str) -> None:
-        self._spec = spec
-        self._data, self._ends = _open(directory), _open(directory)
-        self._kind: type | None = None
-        self._end = 0
+    def __init__(self, data: _Memory | _File, ends: _Memory | _File, is_str: bool, end: int = 0) -> None:
+        self._data, self._ends, self._is_str, self._end = data, ends, is_str, end
 
-    def append(self, array: np.ndarray) -> None:
-        self._kind = self._kind or type(array[0])
-        if self._kind not in (str, bytes) or any(type(value) is not self._kind for value in array):
-            raise DataError(
-                f"column '{self._spec.name}' mixes kinds of objects; only str alone or bytes alone can be kept on disk."
-            )
-        values = [value.encode() for value in array] if self._kind is str else list(array)
-        ends = self._end + np.cumsum([len(value) for value in values], dtype=np.int64)
-        _write(self._data, b"".join(values))
-        _write(self._ends, ends.view(np.uint8))
-        self._end = int(ends[-1])
+    def append(self, text: Any) -> None:
+        self._data.append(text.data)
+        self._ends.append(text.ends + self._end)
+        self._end += int(text.ends[-1])
 
-    def seal(self, spec: ArraySpec, window: _Window) -> Column:
-        ends, data = _Pages(self._ends, window), _Pages(self._data, window)
-        return _TextColumn(np.frombuffer(ends.map, np.int64), ends, data, self._kind is str)
+    def moved(self, make_file: Callable[[], FileIO]) -> _TextStore:
+        assert isinstance(self._data, _Memory) and isinstance(self._ends, _Memory)
+        return _TextStore(self._data.moved(make_file), self._ends.moved(make_file), self._is_str, self._end)
 
-    def close(self) -> None:
-        self._data.close()
-        self._ends.close()
+    def seal(self, window: _Window) -> _TextColumn:
+        return _TextColumn(self._data.seal(window), self._ends.seal(window), self._is_str)
 
 
-_Disk: TypeAlias = _ArrayFile | _TextFile
+def _store(first: Stored, times: float) -> _Memory | _TextStore:
+    if not isinstance(first, Text):
+        return _Memory(first, times)
+    ends = _Memory(first.ends, times)
+    ends.append(np.zeros(1, np.int64))  # row n lies between ends[n] and ends[n + 1]
+    return _TextStore(_Memory(first.data, times), ends, first.is_str)
+
+
+# --- one column when it is read --------------------------------------------------------------------------------------
 
 
 class _ArrayColumn:
@@ -241,21 +236,30 @@ class _ArrayColumn:
     def take(self, indices: Indices, out: np.ndarray | None = None) -> np.ndarray:
         return _take(self._array, indices, out)
 
+    def piece(self, start: int, end: int) -> bytes:
+        """The bytes of a run of rows."""
+        return self._array[start:end].tobytes()
+
     def close(self) -> None:
         self._array = self._array[:0].copy()
 
 
 class _MappedColumn:
-    """Rows of fixed size, in a file."""
+    """In a file."""
 
     def __init__(self, array: np.ndarray, pages: _Pages) -> None:
         self._array, self._pages = array, pages
-        self._row = max(array.itemsize * int(np.prod(array.shape[1:])), _AROUND)
+        self._row = array.itemsize * math.prod(array.shape[1:])
 
     def take(self, indices: Indices, out: np.ndarray | None = None) -> np.ndarray:
         taken = _take(self._array, indices, out)
-        self._pages.touched(len(indices) * self._row)
+        self._pages.touched(len(indices) * max(self._row, _AROUND))
         return taken
+
+    def piece(self, start: int, end: int) -> bytes:
+        content = self._array[start:end].tobytes()
+        self._pages.touched(max(len(content), _AROUND))
+        return content
 
     def close(self) -> None:
         self._array = self._array[:0].copy()
@@ -263,27 +267,25 @@ class _MappedColumn:
 
 
 class _TextColumn:
-    """str or bytes, in a file."""
+    """str or bytes: objects are made of the rows that are taken."""
 
-    def __init__(self, ends: np.ndarray, end_pages: _Pages, data: _Pages, is_str: bool) -> None:
-        self._ends, self._end_pages, self._data, self._is_str = ends, end_pages, data, is_str
+    def __init__(
+        self, data: _ArrayColumn | _MappedColumn, ends: _ArrayColumn | _MappedColumn, is_str: bool
+    ) -> None:  # fmt: skip
+        self._data, self._ends, self._is_str = data, ends, is_str
 
     def take(self, indices: Indices, out: np.ndarray | None = None) -> np.ndarray:
         indices = np.asarray(indices)
-        ends = self._ends[indices]
-        starts = np.where(indices == 0, 0, self._ends[np.maximum(indices, 1) - 1])
+        starts, ends = self._ends.take(indices).tolist(), self._ends.take(indices + 1).tolist()
         taken = np.empty(len(indices), object) if out is None else out
-        for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            value = self._data.map[start:end]
+        for at, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            value = self._data.piece(start, end)
             taken[at] = value.decode() if self._is_str else value
-        self._end_pages.touched(len(indices) * _AROUND)
-        self._data.touched(int((ends - starts).sum()) + len(indices) * _AROUND)
         return taken
 
     def close(self) -> None:
-        self._ends = self._ends[:0].copy()
-        self._end_pages.close()
         self._data.close()
+        self._ends.close()
 
 
 class _Window:
@@ -353,28 +355,11 @@ def _take(array: np.ndarray, indices: Indices, out: np.ndarray | None) -> np.nda
     return np.take(array, indices, axis=0, out=out, mode="clip")  # mode "raise" would go through a second buffer
 
 
-def _emptied(chunks: list[np.ndarray]) -> Any:
-    """The chunks in order, each dropped from the list before it is handed out."""
-    chunks.reverse()
-    while chunks:
-        yield chunks.pop()
+def _without_objects(array: Stored, name: str) -> Stored:
+    return text_of(array, name) if isinstance(array, np.ndarray) and array.dtype == object else array
 
 
-def _size(array: np.ndarray) -> int:
-    if array.dtype == object:
-        return sum(map(len, array)) + _OBJECT_BYTES * len(array)
-    return array.nbytes
-
-
-def _known(spec: ArraySpec) -> tuple[int, ...]:
-    return cast("tuple[int, ...]", spec.shape)
-
-
-def _open(directory: str) -> FileIO:
-    return tempfile.TemporaryFile(buffering=0, dir=directory, prefix="zoo-spool-")
-
-
-def _write(file: FileIO, data: Any) -> None:
-    rest = memoryview(data)
-    while len(rest):
-        rest = rest[file.write(rest) :]
+def _spec(name: str, array: Stored) -> ArraySpec:
+    if isinstance(array, Text):
+        return ArraySpec(name, np.dtype(object), ())
+    return ArraySpec(name, array.dtype, array.shape[1:])
