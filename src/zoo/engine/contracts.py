@@ -217,6 +217,9 @@ class Collective(Protocol):
 class ModelSpec(Protocol):
     """The driver's side of a model; picklable."""
 
+    def place(self, rank: Rank) -> Rank:
+        """The rank with the device that this model is to use there."""
+
     def build(self, rank: Rank) -> Replica:
         """Makes the replica, on a rank."""
 

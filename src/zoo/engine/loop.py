@@ -50,6 +50,7 @@ class Trained:
 
 def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Trained:
     """Trains as one rank of a gang. A `Task` once its job is bound."""
+    rank = job.spec.place(rank)
     with closing(join(rank, job.stall_timeout)) as collective:
         replica = job.spec.build(rank)
         if job.state is not None:
@@ -118,7 +119,8 @@ class _Run:
             meter.add(progress, self.replica.rate, batch.weight, total)
             self.sink.put(Tick())
             progress = self._border(progress, meter)
-            stop = self._stop_asked("after_train_iter", progress) or stop
+            if self.job.asks_to_stop:  # the replica's ranks have agreed on it with their gradients
+                stop = self.replica.notice("after_step", progress, {}) or stop
             if stop or self.job.end(progress):
                 meter.tell()
                 self.epochs.append(meter.stats(progress))
@@ -197,9 +199,6 @@ class _Run:
     def _notice(self, moment: str, progress: Progress, stats: Mapping[str, float] | None = None) -> bool:
         return self._agreed(self.replica.notice(moment, progress, stats or {}))
 
-    def _stop_asked(self, moment: str, progress: Progress) -> bool:
-        return self.job.asks_to_stop and self._agreed(self.replica.notice(moment, progress, {}))
-
     def _agreed(self, stop: bool) -> bool:
         """Whether any rank's callbacks ask to stop: all ranks must leave the loop at the same step."""
         if not self.job.asks_to_stop:
@@ -276,5 +275,5 @@ class _Meter:
 
 def _first_score(results: Mapping[str, float]) -> float:
     """The first metric's value; the loss's negative where there is no metric, so that more is always better."""
-    names = [name for name in results if name != "loss"]
-    return float(results[names[0]]) if names else -float(results["loss"])
+    numbers = [value for name, value in results.items() if name != "loss" and isinstance(value, int | float)]
+    return float(numbers[0]) if numbers else -float(results.get("loss", "nan"))

@@ -49,7 +49,7 @@ class Packed:
         with _lock:
             if key not in _built:
                 spec: ModelSpec = pickle.loads(self.payload)  # noqa: S301  packed by this job's driver
-                _built[key] = spec.build(Rank(threads=threads))
+                _built[key] = spec.build(spec.place(Rank(threads=threads)))
             _built.move_to_end(key)
             while len(_built) > _KEPT:
                 _built.popitem(last=False)

@@ -46,6 +46,9 @@ class Estimator:
     ) -> None:
         if workers_per_node < 1:
             raise UsageError(f"workers_per_node must be at least 1. Received: {workers_per_node}")
+        problems = spec.problems()
+        if problems:
+            raise UsageError.listing(problems)
         self._spec = spec
         self._adapt_metrics = adapt_metrics
         self._metrics = adapt_metrics(metrics)
@@ -124,7 +127,7 @@ class Estimator:
         start = dataclasses.replace(self._progress, step_in_epoch=0, epoch_ended=False)
         called = _list(callbacks)
         job = FitJob(
-            spec=self._spec.training(clip=self._clip, callbacks=called),
+            spec=dataclasses.replace(self._spec, clip=self._clip, callbacks=called),
             columns=train.columns,
             batch_size=_batch_size(batch_size, train),
             end=_end(start, epochs, max_steps, end_trigger),
@@ -145,7 +148,7 @@ class Estimator:
         )
         with self._listening() as sink:
             trained = run.fit(job, shards, cluster, self._world(cluster), sink)
-        self._progress, self._state = trained.progress, trained.state
+        self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(
@@ -181,7 +184,7 @@ class Estimator:
         adapted = self._adapt(data, feature_cols, label_cols)
         metrics = self._adapt_metrics(validation_metrics) if validation_metrics is not None else self._metrics
         job = ScoreJob(
-            spec=self._spec.training(clip=None, callbacks=_list(callbacks)),
+            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=_list(callbacks)),
             columns=adapted.columns,
             batch_size=_batch_size(batch_size, adapted),
             metrics=metrics,
@@ -219,7 +222,7 @@ class Estimator:
         cluster = session.current()
         adapted = self._adapt(data, feature_cols, None)
         job = PredictJob(
-            spec=self._spec.training(clip=None, callbacks=_list(callbacks)),
+            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=_list(callbacks)),
             columns=Columns(adapted.columns.features),
             batch_size=_batch_size(batch_size, adapted, 256),
             threads=self._threads(cluster),
@@ -244,7 +247,7 @@ class Estimator:
 
     def get_model(self) -> Any:
         """The model with the newest weights: the user's own object where one was given."""
-        return self._spec.model_now()
+        return self._spec.get_model()
 
     def get_state_dict(self) -> Mapping[str, Any]:
         """The model's weights and buffers by name."""
