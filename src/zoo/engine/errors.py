@@ -132,6 +132,13 @@ class WorkerFailed(ZooError, RuntimeError):
         self.retryable = retryable
         self.error = error
 
+    def hinting(self, hint: str) -> WorkerFailed:
+        """The same error with a line more that says what to do; itself where there is none."""
+        if not hint:
+            return self
+        hinted = type(self)(f"{self.args[0]}\n{hint}", self.ranks, self.retryable, self.error)
+        return hinted.with_traceback(self.__traceback__)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.args[0], self.ranks, self.retryable, self.error)
 

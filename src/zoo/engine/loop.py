@@ -24,13 +24,13 @@ from zoo.engine import checkpoint
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Shards, Sink, State
 from zoo.engine.errors import TrainingDiverged
-from zoo.engine.events.events import Checkpointed, EpochEnded, RunStarted, StepsEnded, Tick, Validated
+from zoo.engine.events.events import Checkpointed, EpochEnded, RunStarted, Tick, Validated
 from zoo.engine.jobs import FitJob
+from zoo.engine.meter import Meter
 from zoo.engine.progress import Progress
 from zoo.engine.scoring import Score
 
 TRAIN, VALID = "train", "valid"
-_TELL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class _Run:
 
     def _epoch(self, progress: Progress) -> tuple[Progress, bool]:
         """One epoch, or what is left of it; True where the run is over within it."""
-        meter = _Meter(progress, self.sink if self.rank.index == 0 else None)
+        meter = Meter(progress, self.sink if self.rank.index == 0 else None)
         stop = self._notice("before_train_epoch", progress)
         for batch, total in self._batches(progress, meter):
             with self.collective.average(batch.weight / total) as ready:
@@ -127,7 +127,7 @@ class _Run:
                 return progress, True
         return self._epoch_border(progress.after_epoch(), meter, stop)
 
-    def _batches(self, progress: Progress, meter: _Meter) -> Iterator[tuple[Batch, int]]:
+    def _batches(self, progress: Progress, meter: Meter) -> Iterator[tuple[Batch, int]]:
         """(batch, rows of the step over all ranks), until every rank has run out."""
         batches = iter(self.train.epoch(progress.epoch, progress.step_in_epoch))
         while True:
@@ -143,7 +143,7 @@ class _Run:
                 return
             yield batch, total
 
-    def _border(self, progress: Progress, meter: _Meter, stats: dict[str, float] | None = None) -> Progress:
+    def _border(self, progress: Progress, meter: Meter, stats: dict[str, float] | None = None) -> Progress:
         """What is due at a step's or an epoch's border: validation first, so that a checkpoint knows its score."""
         job = self.job
         if self.valid is not None and job.validate is not None and job.validate(progress):
@@ -157,7 +157,7 @@ class _Run:
             self._checkpoint(progress)
         return progress
 
-    def _epoch_border(self, progress: Progress, meter: _Meter, stop: bool) -> tuple[Progress, bool]:
+    def _epoch_border(self, progress: Progress, meter: Meter, stop: bool) -> tuple[Progress, bool]:
         meter.tell()
         stats = meter.stats(progress)
         progress = self._border(progress, meter, stats)
@@ -208,69 +208,6 @@ class _Run:
     def _tell(self, event: Any) -> None:
         if self.rank.index == 0:
             self.sink.put(event)
-
-
-class _Meter:
-    """Sums up an epoch's steps and tells of them some times a second.
-
-    Attributes:
-        waiting: seconds blocked on data since the last word.
-        own_rows: rows that this rank has trained on.
-    """
-
-    def __init__(self, progress: Progress, sink: Sink | None) -> None:
-        self.waiting = 0.0
-        self.own_rows = 0
-        self._sink = sink
-        self._epoch, self._first, self._steps = progress.epoch, progress.step + 1, 0
-        self._losses: list[float] = []
-        self._rates: list[float] = []
-        self._rows = self._all_rows = 0
-        self._loss_sum = self._last = 0.0
-        self._began = self._told = time.perf_counter()
-        self._in_epoch = progress.step_in_epoch
-
-    def add(self, progress: Progress, rate: float, own: int, total: int) -> None:
-        """One more step."""
-        self._losses.append(progress.loss)
-        self._rates.append(rate)
-        self._rows += total
-        self._steps += 1
-        self.own_rows += own
-        self._loss_sum += progress.loss * total
-        self._in_epoch = progress.step_in_epoch
-        if time.perf_counter() - self._told > _TELL_SECONDS:
-            self.tell()
-
-    def tell(self) -> None:
-        """Tells what happened since the last word."""
-        now = time.perf_counter()
-        if self._sink is not None and self._losses:
-            self._sink.put(
-                StepsEnded(
-                    self._first, tuple(self._losses), tuple(self._rates), self._rows, now - self._told,
-                    self.waiting, self._epoch, self._in_epoch,
-                )  # fmt: skip
-            )
-        if self._losses:
-            self._last = self._losses[-1]
-        self._first += len(self._losses)
-        self._all_rows += self._rows
-        self._losses, self._rates, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
-
-    def seconds(self) -> float:
-        """Since the epoch began."""
-        return time.perf_counter() - self._began
-
-    def stats(self, progress: Progress) -> dict[str, float]:
-        """The epoch in numbers, after `tell`."""
-        return {
-            "epoch": self._epoch + 1,
-            "batch_count": self._steps,
-            "num_samples": self._all_rows,
-            "train_loss": self._loss_sum / self._all_rows if self._all_rows else float("nan"),
-            "last_train_loss": self._last,
-        }
 
 
 def _first_score(results: Mapping[str, float]) -> float:

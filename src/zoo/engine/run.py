@@ -102,14 +102,12 @@ def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world
         except WorkerFailed as error:
             decision = after_failure(error, attempt, job, _latest(job))
             if isinstance(decision, GiveUp):
-                if decision.hint:
-                    error.add_note(decision.hint)
-                    error.args = (f"{error.args[0]}\n{decision.hint}", *error.args[1:])
-                raise
-            attempt += 1
-            job = _resumed(job, decision.checkpoint)
-            path, step = (decision.checkpoint.path, job.start.step) if decision.checkpoint else ("", job.start.step)
-            sink.put(Resumed(path, step, attempt, str(error).partition("\n")[0]))
+                raise error.hinting(decision.hint) from error.__cause__
+            reason = str(error).partition("\n")[0]
+        attempt += 1
+        job = _resumed(job, decision.checkpoint)
+        path = decision.checkpoint.path if decision.checkpoint else ""
+        sink.put(Resumed(path, job.start.step, attempt, reason))
 
 
 def _latest(job: FitJob) -> Checkpoint | None:
@@ -178,12 +176,12 @@ def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray,
     """The model's outputs for a row or two: zeros where the schema tells the shapes, else the first rows."""
     specs = columns.describe(shards.schema, job.columns.features)
     if all(None not in spec.shape and spec.dtype != object for spec in specs):
-        zeros = tuple(np.zeros((2, *spec.shape), spec.dtype) for spec in specs)
+        zeros = tuple(np.zeros((2, *(size or 0 for size in spec.shape)), spec.dtype) for spec in specs)
         try:
             return packed.replica(job.threads).predict(Batch(zeros, (), 2))
         except ZooError:
             raise
-        except Exception:  # a user's model may refuse zeros in any way: ask it with real rows
+        except Exception:  # noqa: BLE001  a user's model may refuse zeros in any way: ask it with real rows
             _log.debug("the model does not take zeros; its outputs are found with the first rows", exc_info=True)
     first = shards.peek()
     if first is None or first.num_rows == 0:

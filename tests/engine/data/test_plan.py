@@ -14,9 +14,7 @@ batches = st.integers(1, 50)
 
 
 def rows_by_step(plan: Plan, parts: list[int], start: int = 0) -> list[list[tuple[int, int]]]:
-    return [
-        [(parts[i], int(k)) for i, k in zip(part, ks, strict=True)] for part, ks in plan.steps_of(parts, start)
-    ]
+    return [[(parts[i], int(k)) for i, k in zip(part, ks, strict=True)] for part, ks in plan.steps_of(parts, start)]
 
 
 @given(sizes, batches)

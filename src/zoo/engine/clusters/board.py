@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -213,12 +214,10 @@ class Board:
         )  # fmt: skip
 
     def _tell(self, place: _Place, kind: str, payload: Any = None) -> None:
-        try:
+        with suppress(OSError):  # where it has gone, reading says so
             place.connection.settimeout(GRACE_SECONDS)
             place.connection.sendall(frame((kind, payload)))
             place.connection.settimeout(None)
-        except OSError:
-            pass  # it has gone: reading says so
 
 
 class _Door:
@@ -232,10 +231,8 @@ class _Door:
         self._thread.start()
 
     def close(self) -> None:
-        try:
+        with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
-        except OSError:
-            pass
         self._server.close()
         self._thread.join(GRACE_SECONDS)
 

@@ -108,15 +108,15 @@ def _pickle(error: BaseException) -> bytes:
     try:
         data: bytes = cloudpickle.dumps(error)
         pickle.loads(data)  # noqa: S301  our own bytes: an exception that pickles but does not come back is useless
-    except Exception:  # a user's exception may refuse in any way
+    except Exception:  # noqa: BLE001  a user's exception may refuse in any way
         return b""
     return data
 
 
 def _unpickle(data: bytes) -> BaseException | None:
     try:
-        return pickle.loads(data) if data else None  # type: ignore[no-any-return]  # noqa: S301
-    except Exception:  # its class may live on the rank only
+        return pickle.loads(data) if data else None  # noqa: S301  proven to belong to the gang
+    except Exception:  # noqa: BLE001  its class may live on the rank only
         return None
 
 

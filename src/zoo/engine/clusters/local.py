@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -127,7 +127,7 @@ def _processes(payloads: Sequence[bytes], board: Board, meeting: int) -> Iterato
 def _start(fd: int, meeting: int, world: int) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // world))
     environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} | dict(os.environ)
-    return subprocess.Popen(  # noqa: S603  our own interpreter and module
+    return subprocess.Popen(
         [sys.executable, "-c", _MAIN, str(fd), json.dumps([path or os.getcwd() for path in sys.path])],
         pass_fds=[fd, meeting],
         stdin=subprocess.DEVNULL,
@@ -138,10 +138,8 @@ def _start(fd: int, meeting: int, world: int) -> subprocess.Popen[bytes]:
 
 def _hand_over(connection: socket.socket, payload: bytes) -> None:
     connection.settimeout(60.0)
-    try:
+    with suppress(OSError):  # where it died at its start, the board says so
         connection.sendall(frame(payload))
-    except OSError:
-        pass  # it died at its start: the board says so
     connection.settimeout(None)
 
 

@@ -16,5 +16,5 @@ def main() -> None:
     task, shards, rank = pickle.loads(receive(connection))  # noqa: S301  from the parent, over its own socket pair
     try:
         sit(Wire(connection), rank, task, shards)
-    except BaseException:  # the driver has been told
+    except BaseException:  # noqa: BLE001  the driver has been told
         sys.exit(1)

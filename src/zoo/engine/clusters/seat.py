@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from zoo.engine.clusters.channel import frame, receive
@@ -69,19 +69,14 @@ class Wire:
     def send(self, kind: str, payload: Any) -> None:
         """Sends one message. A driver that has gone is noticed by the reader, not here."""
         data = frame((kind, payload))
-        try:
-            with self._lock:
-                self._connection.sendall(data)
-        except OSError:
-            pass  # the reader ends this process
+        with suppress(OSError), self._lock:  # where the driver has gone, the reader ends this process
+            self._connection.sendall(data)
 
     def close(self) -> None:
         """Ends both threads and the connection."""
         self._over.set()
-        try:
+        with suppress(OSError):  # where the driver was faster
             self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the driver was faster
         for thread in (self._reader, self._beater):
             if thread.is_alive():
                 thread.join(GRACE_SECONDS)
@@ -92,15 +87,9 @@ class Wire:
             self.send("beat", self._moves)
 
     def _listen(self) -> None:
-        try:
-            while True:
-                kind, _ = receive(self._connection)
-                if kind == "stacks":
-                    self.send("stacks", _stack_of(self._main))
-                else:
-                    break
-        except (OSError, EOFError):
-            pass
+        with suppress(OSError, EOFError):
+            while receive(self._connection)[0] == "stacks":
+                self.send("stacks", _stack_of(self._main))
         # Aborted, or the driver has gone. The main thread may sit in a collective or in the user's code for ever.
         if not self._over.wait(GRACE_SECONDS):
             os._exit(_ABANDONED)
@@ -112,6 +101,8 @@ def sit(wire: Wire, rank: Rank, task: Task[T], shards: Mapping[str, Shards]) -> 
     Args:
         wire: the connection to the driver; closed on return.
         rank: who this is; its rendezvous is filled in if it is empty.
+        task: what to run.
+        shards: the task's data.
 
     Raises:
         BaseException: what the task raised, after the driver was told.

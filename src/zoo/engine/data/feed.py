@@ -17,6 +17,7 @@ from zoo.engine.contracts import Batch, FeedRequest
 from zoo.engine.data import columns
 from zoo.engine.data.plan import Plan
 from zoo.engine.data.spool import Spool
+from zoo.engine.data.text import stored
 from zoo.engine.errors import DataError
 from zoo.engine.events.events import Tick
 
@@ -110,14 +111,14 @@ class _Filling:
     """A spool while it is being filled; closed again if that fails."""
 
     def __init__(self, schema: pa.Schema, request: FeedRequest) -> None:
-        self.spool = Spool(request.memory)
         self._specs = columns.describe(schema, (*request.features, *request.labels))
+        self.spool = Spool(request.memory, self._specs)
         self._sink = request.sink
         self._rows = 0
 
     def append(self, batch: pa.RecordBatch) -> Rows:
         """Converts and keeps the rows; returns where they lie."""
-        self.spool.append(tuple(columns.to_array(batch.column(spec.name), spec) for spec in self._specs))
+        self.spool.append(tuple(stored(batch.column(spec.name), spec) for spec in self._specs))
         self._sink.put(Tick())
         self._rows += batch.num_rows
         return np.arange(self._rows - batch.num_rows, self._rows)

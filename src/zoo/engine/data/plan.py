@@ -76,7 +76,7 @@ class Plan:
         # Rows whose keys are equal to the last bit jump together: the first parts among them go first.
         jumps = _counts(above[:, None], sizes) > counts
         missing = (ends - counts.sum(axis=1))[:, None]
-        return counts + (jumps & (np.cumsum(jumps, axis=1) <= missing))
+        return np.asarray(counts + (jumps & (np.cumsum(jumps, axis=1) <= missing)), dtype=np.int64)
 
 
 def _counts(threshold: NDArray[np.float64], sizes: Counts) -> Counts:

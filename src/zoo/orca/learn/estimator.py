@@ -25,10 +25,17 @@ from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.metrics import summary_tag
 from zoo.engine.optim import ConstantClip, NormClip
 from zoo.engine.progress import Progress
-from zoo.engine.triggers import EveryEpoch, MaxEpoch, MaxIteration, Trigger, convert_trigger
-from zoo.orca.learn.sizes import parse_bytes
-
-Names = Sequence[str] | str | None
+from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
+from zoo.orca.learn.words import (
+    Names,
+    checkpoint_of_step,
+    end_of,
+    latest_checkpoint,
+    listed,
+    names_of,
+    parse_bytes,
+    rows_per_step,
+)
 
 
 class Estimator:
@@ -125,12 +132,12 @@ class Estimator:
         if validation_data is not None:
             shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
         start = dataclasses.replace(self._progress, step_in_epoch=0, epoch_ended=False)
-        called = _list(callbacks)
+        called = listed(callbacks)
         job = FitJob(
             spec=dataclasses.replace(self._spec, clip=self._clip, callbacks=called),
             columns=train.columns,
-            batch_size=_batch_size(batch_size, train),
-            end=_end(start, epochs, max_steps, end_trigger),
+            batch_size=rows_per_step(batch_size, train),
+            end=end_of(start, epochs, max_steps, end_trigger),
             epochs=start.epoch + epochs,
             start=start,
             state=self._state,
@@ -175,7 +182,9 @@ class Estimator:
             validation_metrics: in place of the estimator's own metrics.
             num_steps: at most so many batches of each independent piece of the data.
             callbacks: called where the rows are scored.
-            profile, reduce_results, info: accepted for older programs.
+            profile: accepted for older programs.
+            reduce_results: accepted for older programs.
+            info: accepted for older programs.
 
         Returns:
             metric name -> value, ``"val_loss"`` where there is a loss, ``"num_samples"`` and ``"batch_count"``.
@@ -184,9 +193,9 @@ class Estimator:
         adapted = self._adapt(data, feature_cols, label_cols)
         metrics = self._adapt_metrics(validation_metrics) if validation_metrics is not None else self._metrics
         job = ScoreJob(
-            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=_list(callbacks)),
+            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=listed(callbacks)),
             columns=adapted.columns,
-            batch_size=_batch_size(batch_size, adapted),
+            batch_size=rows_per_step(batch_size, adapted),
             metrics=metrics,
             threads=self._threads(cluster),
             steps=num_steps,
@@ -222,12 +231,12 @@ class Estimator:
         cluster = session.current()
         adapted = self._adapt(data, feature_cols, None)
         job = PredictJob(
-            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=_list(callbacks)),
+            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=listed(callbacks)),
             columns=Columns(adapted.columns.features),
-            batch_size=_batch_size(batch_size, adapted, 256),
+            batch_size=rows_per_step(batch_size, adapted, 256),
             threads=self._threads(cluster),
         )
-        return adapted.give_back(run.predict(job, adapted.shards, cluster, _names(output_cols) or ()))
+        return adapted.give_back(run.predict(job, adapted.shards, cluster, names_of(output_cols) or ()))
 
     def data_schema(
         self, data: Any = None, feature_cols: Names = None, label_cols: Names = None
@@ -264,7 +273,7 @@ class Estimator:
     def save_checkpoint(self, model_path: str) -> str:
         """Writes a checkpoint (weights, optimizer, schedule, progress) under a directory; returns its path."""
         if self._state is None:
-            raise UsageError("there is nothing to save yet: a checkpoint needs the optimizer's state. Call fit() first.")
+            raise UsageError("nothing to save yet: a checkpoint needs the optimizer's state. Call fit() first.")
         return checkpoint.save(model_path, self._state, self._progress, {"seed": self._seed})
 
     def load_checkpoint(self, model_path: str) -> None:
@@ -286,7 +295,7 @@ class Estimator:
             version: the step of the checkpoint; None for the newest.
             prefix: accepted for older programs.
         """
-        self.load_checkpoint(path if version is None else _of_step(path, version))
+        self.load_checkpoint(path if version is None else checkpoint_of_step(path, version))
 
     def latest_checkpoint(self, checkpoint_dir: str | None = None) -> str:
         """The path of the newest complete checkpoint of `checkpoint_dir` (default: the model_dir)."""
@@ -300,7 +309,7 @@ class Estimator:
 
     # --- gradients ---------------------------------------------------------------------------------------------------
 
-    def set_constant_gradient_clipping(self, min: float, max: float) -> None:  # noqa: A002  the old API's words
+    def set_constant_gradient_clipping(self, min: float, max: float) -> None:
         """Clamps every element of the averaged gradients to [min, max]."""
         self._clip = ConstantClip(min, max)
 
@@ -334,7 +343,7 @@ class Estimator:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _adapt(self, data: Any, features: Names, labels: Names) -> Adapted:
-        adapted = adapt(data, _names(features), _names(labels))
+        adapted = adapt(data, names_of(features), names_of(labels))
         if adapted.shards.schema.names:
             wanted = (*adapted.columns.features, *adapted.columns.labels)
             self._schema = columns.describe(adapted.shards.schema, wanted)
@@ -374,50 +383,3 @@ class Estimator:
             yield fan
         finally:
             fan.close()
-
-
-def latest_checkpoint(directory: str) -> str:
-    """The path of the newest complete checkpoint under `directory`.
-
-    Raises:
-        UsageError: there is none.
-    """
-    found = checkpoint.latest(directory)
-    if found.checkpoint is None:
-        damaged = "".join(f"\n  {path}: {reason}" for path, reason in found.damaged)
-        raise UsageError(f"no complete checkpoint in {directory}.{damaged}")
-    return found.checkpoint.path
-
-
-def _of_step(directory: str, step: int) -> str:
-    paths = checkpoint.list_checkpoints(directory)
-    for path in paths:
-        if path.rstrip("/").endswith(f"checkpoint-{step:09d}"):
-            return path
-    raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
-
-
-def _end(start: Progress, epochs: int, max_steps: int | None, trigger: Trigger | None) -> Trigger:
-    if epochs < 1:
-        raise UsageError(f"epochs must be at least 1. Received: {epochs}")
-    end: Trigger = MaxEpoch(start.epoch + epochs)
-    if max_steps is not None:
-        end = end | MaxIteration(start.step + max_steps)
-    return end if trigger is None else end | convert_trigger(trigger)
-
-
-def _batch_size(asked: int | None, adapted: Adapted, default: int = 32) -> int:
-    own: int | None = getattr(adapted.shards, "batch_size", None)
-    return asked if asked is not None else own or default
-
-
-def _names(names: Names) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _list(callbacks: Sequence[Any] | Any | None) -> tuple[Any, ...]:
-    if callbacks is None:
-        return ()
-    return tuple(callbacks) if isinstance(callbacks, list | tuple) else (callbacks,)

@@ -163,7 +163,7 @@ def _seat(
         }
         try:
             sit(wire, rank, task, {**carried, **own})
-        except Exception:  # noqa: S110  the driver has been told; Spark would only print it again, in Java
+        except Exception:  # noqa: BLE001, S110  the driver has been told; Spark would only print it again, in Java
             pass
         finally:
             dealer.close()
@@ -232,7 +232,7 @@ class _Stage:
         self._session.addTag(self._tag)
         try:
             self._ranks.collect()
-        except BaseException as error:  # told by the board; whatever it is, it must not end in a thread's traceback
+        except BaseException as error:  # noqa: BLE001  told by the board; whatever it is, it must not end in a thread's traceback
             self._error = error
         finally:
             self._session.removeTag(self._tag)

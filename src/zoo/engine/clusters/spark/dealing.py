@@ -96,7 +96,7 @@ class _Waiting:
 
     def put(self, batch: pa.RecordBatch) -> None:
         if self._writer is None:
-            self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+            self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  closed by close()
             self._writer = pa.ipc.new_stream(self._file, batch.schema)
         self._writer.write_batch(batch)
 

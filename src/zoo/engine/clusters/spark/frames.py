@@ -172,7 +172,7 @@ def _columns_udf(fn: Mapper, schema: pa.Schema) -> Any:
             yield arrays[0] if len(arrays) == 1 else pa.StructArray.from_arrays(arrays, fields=list(plain))
 
     columns.__annotations__ = {"structs": Iterator[pa.Array], "return": Iterator[pa.Array]}
-    return F.arrow_udf(columns, returned)
+    return F.arrow_udf(columns, returned)  # type: ignore[attr-defined]  # pyspark gives it no type
 
 
 def _spark_type(field: pa.Field) -> pa.DataType:

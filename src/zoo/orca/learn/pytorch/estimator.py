@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.engine.errors import UsageError
 from zoo.orca.learn import estimator
+from zoo.orca.learn.words import latest_checkpoint
 
 _log = logging.getLogger("zoo")
 
@@ -101,7 +102,7 @@ class Estimator:
         Raises:
             UsageError: there is none; damaged ones are named with what is wrong with them.
         """
-        return estimator.latest_checkpoint(checkpoint_dir)
+        return latest_checkpoint(checkpoint_dir)
 
 
 def _check(backend: str, operator: Any) -> None:

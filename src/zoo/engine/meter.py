@@ -1,0 +1,77 @@
+"""An epoch in numbers, while it runs.
+
+Owns: summing up steps, and telling of them some times a second instead of at each one.
+Leaves: steps themselves (loop), who listens (events.sinks).
+"""
+
+from __future__ import annotations
+
+import time
+
+from zoo.engine.contracts import Sink
+from zoo.engine.events.events import StepsEnded
+from zoo.engine.progress import Progress
+
+TELL_SECONDS = 0.25
+
+
+class Meter:
+    """Sums up an epoch's steps and tells of them some times a second.
+
+    Attributes:
+        waiting: seconds blocked on data since the last word.
+        own_rows: rows that this rank has trained on.
+    """
+
+    def __init__(self, progress: Progress, sink: Sink | None) -> None:
+        self.waiting = 0.0
+        self.own_rows = 0
+        self._sink = sink
+        self._epoch, self._first, self._steps = progress.epoch, progress.step + 1, 0
+        self._losses: list[float] = []
+        self._rates: list[float] = []
+        self._rows = self._all_rows = 0
+        self._loss_sum = self._last = 0.0
+        self._began = self._told = time.perf_counter()
+        self._in_epoch = progress.step_in_epoch
+
+    def add(self, progress: Progress, rate: float, own: int, total: int) -> None:
+        """One more step."""
+        self._losses.append(progress.loss)
+        self._rates.append(rate)
+        self._rows += total
+        self._steps += 1
+        self.own_rows += own
+        self._loss_sum += progress.loss * total
+        self._in_epoch = progress.step_in_epoch
+        if time.perf_counter() - self._told > TELL_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tells what happened since the last word."""
+        now = time.perf_counter()
+        if self._sink is not None and self._losses:
+            losses, rates = tuple(self._losses), tuple(self._rates)
+            event = StepsEnded(
+                self._first, losses, rates, self._rows, now - self._told, self.waiting, self._epoch, self._in_epoch
+            )
+            self._sink.put(event)
+        if self._losses:
+            self._last = self._losses[-1]
+        self._first += len(self._losses)
+        self._all_rows += self._rows
+        self._losses, self._rates, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
+
+    def seconds(self) -> float:
+        """Since the epoch began."""
+        return time.perf_counter() - self._began
+
+    def stats(self, progress: Progress) -> dict[str, float]:
+        """The epoch in numbers, after `tell`."""
+        return {
+            "epoch": self._epoch + 1,
+            "batch_count": self._steps,
+            "num_samples": self._all_rows,
+            "train_loss": self._loss_sum / self._all_rows if self._all_rows else float("nan"),
+            "last_train_loss": self._last,
+        }

@@ -1,0 +1,89 @@
+"""The words of a call, as the engine takes them.
+
+Owns: amounts of memory, when to end, names of columns, which checkpoint.
+Leaves: what is done with them (estimator).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.engine import checkpoint
+from zoo.engine.data.adapters import Adapted
+from zoo.engine.errors import UsageError
+from zoo.engine.progress import Progress
+from zoo.engine.triggers import MaxEpoch, MaxIteration, Trigger, convert_trigger
+
+Names = Sequence[str] | str | None
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_bytes(amount: int | str) -> int:
+    """Bytes of ``"512m"``, ``"1.5g"`` (units of 1024, as Spark counts) or a plain number.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", str(amount).strip().lower())
+    if match is None or isinstance(amount, bool):
+        raise UsageError(f"memory must be a number of bytes or a text like '512m' or '2g'. Received: {amount!r}")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def latest_checkpoint(directory: str) -> str:
+    """The path of the newest complete checkpoint under `directory`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = checkpoint.latest(directory)
+    if found.checkpoint is None:
+        damaged = "".join(f"\n  {path}: {reason}" for path, reason in found.damaged)
+        raise UsageError(f"no complete checkpoint in {directory}.{damaged}")
+    return found.checkpoint.path
+
+
+def checkpoint_of_step(directory: str, step: int) -> str:
+    """The path of the checkpoint of one step.
+
+    Raises:
+        UsageError: there is none; those that are there are listed.
+    """
+    paths = checkpoint.list_checkpoints(directory)
+    for path in paths:
+        if path.rstrip("/").endswith(f"checkpoint-{step:09d}"):
+            return path
+    raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
+
+
+def end_of(start: Progress, epochs: int, max_steps: int | None, trigger: Any) -> Trigger:
+    """The first of: so many further epochs, so many further steps, the user's own trigger."""
+    if epochs < 1:
+        raise UsageError(f"epochs must be at least 1. Received: {epochs}")
+    end: Trigger = MaxEpoch(start.epoch + epochs)
+    if max_steps is not None:
+        end = end | MaxIteration(start.step + max_steps)
+    return end if trigger is None else end | convert_trigger(trigger)
+
+
+def rows_per_step(asked: int | None, adapted: Adapted, default: int = 32) -> int:
+    """What was asked for, else a loader's own, else `default`."""
+    own: int | None = getattr(adapted.shards, "batch_size", None)
+    return asked if asked is not None else own or default
+
+
+def names_of(names: Names) -> tuple[str, ...] | None:
+    """A name or a list of names; None for none given."""
+    if names is None:
+        return None
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def listed(callbacks: Sequence[Any] | Any | None) -> tuple[Any, ...]:
+    """None, one or several callbacks."""
+    if callbacks is None:
+        return ()
+    return tuple(callbacks) if isinstance(callbacks, list | tuple) else (callbacks,)
