@@ -72,7 +72,9 @@ class LocalCluster:
             return [task(Rank(threads=threads), shards, sink)]
         with _meeting_file() as meeting:
             board = Board(world, sink, stall_timeout, f"file:///proc/self/fd/{meeting}")
-            payloads = [_payload(task, shards, Rank(index, world, threads=threads)) for index in range(world)]
+            payloads = [
+                _payload(task, shards, Rank(index, world, token=board.token, threads=threads)) for index in range(world)
+            ]
             with _processes(payloads, board, meeting) as processes:
                 return board.run(lambda: _gone(processes))
 

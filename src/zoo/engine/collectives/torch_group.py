@@ -8,14 +8,17 @@ States travel as JSON and raw arrays. Values of the host go through gloo even be
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import ipaddress
+import hmac
 import json
 import os
 import pickle
 import socket
+import struct
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -33,6 +36,8 @@ CHUNK = 64 << 20
 """Bytes of the largest single message of a broadcast."""
 SMALL = 1 << 20
 """Arrays of fewer bytes are packed into one message."""
+_SIOCGIFADDR = 0x8915  # asks Linux for an interface's address
+_PROOF = hashlib.sha256().digest_size
 
 
 class TorchGroup:
@@ -82,14 +87,15 @@ class TorchGroup:
         return total
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's picklable value, in rank order. Ranks of a gang trust each other: they run the same job."""
-        own = np.frombuffer(cloudpickle.dumps(value), np.uint8)
+        """Every rank's picklable value, in rank order. Only what a holder of the gang's token has sent is unpickled."""
+        own = np.frombuffer(self._sealed(cloudpickle.dumps(value)), np.uint8)
         with self._watch("gather"):
             sizes = self._gather_array(np.array([own.size]))
             padded = np.zeros(max(int(size[0]) for size in sizes), np.uint8)
             padded[: own.size] = own
             rows = self._gather_array(padded)
-        return [pickle.loads(row[: int(size[0])].tobytes()) for row, size in zip(rows, sizes, strict=True)]  # noqa: S301
+        payloads = [self._opened(row[: int(size[0])].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+        return [pickle.loads(payload) for payload in payloads]  # noqa: S301  proven to be a rank's
 
     def broadcast(self, state: State) -> State:
         """Rank 0's state, on every rank; the others' is ignored. Array dtypes must be plain (no objects)."""
@@ -131,6 +137,15 @@ class TorchGroup:
         self._host = None
         if dist.is_initialized():
             dist.destroy_process_group()
+
+    def _sealed(self, payload: bytes) -> bytes:
+        return hmac.digest(self._rank.token.encode(), payload, "sha256") + payload
+
+    def _opened(self, sealed: bytes) -> bytes:
+        payload = sealed[_PROOF:]
+        if not hmac.compare_digest(hmac.digest(self._rank.token.encode(), payload, "sha256"), sealed[:_PROOF]):
+            raise PeerLost("a message did not come from a rank of this gang: its proof is wrong.")
+        return payload
 
     def _gather_array(self, array: np.ndarray) -> list[np.ndarray]:
         rows = [torch.empty(array.shape, dtype=torch.from_numpy(array).dtype) for _ in range(self._rank.world)]
@@ -209,20 +224,27 @@ def _store(rank: Rank, timeout: float) -> Any:
 
 @contextmanager
 def _interface(host: str) -> Iterator[None]:
-    """Has gloo use the loopback interface where the gang is on one machine; elsewhere gloo chooses by host name."""
+    """Has gloo use the interface whose address the other ranks were told; by itself it goes by the host's name."""
     name = "GLOO_SOCKET_IFNAME"
-    if name in os.environ or not _is_loopback(host):
+    found = "" if name in os.environ else _interface_of(host)
+    if not found:
         yield
         return
-    os.environ[name] = next((n for _, n in socket.if_nameindex() if n.startswith("lo")), "lo")
+    os.environ[name] = found
     try:
         yield
     finally:
         os.environ.pop(name, None)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _interface_of(address: str) -> str:
+    """The network interface that has this IPv4 address; empty where none has, or the system does not tell."""
+    if sys.platform != "linux":
+        return "lo0" if address.startswith("127.") else ""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # an interface without an address
+                told = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                if socket.inet_ntoa(told[20:24]) == address:
+                    return name
+    return ""
