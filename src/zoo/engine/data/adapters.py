@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from zoo.engine.contracts import Shards
+from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.columns import from_array
 from zoo.engine.data.shards import MemoryShards, from_arrays, named, table_of
@@ -68,10 +69,12 @@ class Adapted:
     Attributes:
         shards: the rows.
         columns: inputs and targets, with names given to arrays that had none.
+        give_back: from what `Cluster.extend` makes of `shards` to the user's own kind of data.
     """
 
     shards: Shards
     columns: Columns
+    give_back: answers.GiveBack = field(default=answers.to_arrays, compare=False)
 
 
 class Adapter(Protocol):
@@ -159,7 +162,8 @@ def adapt_arrow(data: Any, features: Names, labels: Names) -> Adapted:
     columns = choose(reader.schema.names, features, labels)
     column_types.describe(reader.schema, needed(columns))
     schema = pa.schema([reader.schema.field(name) for name in needed(columns)])
-    return _held(pa.Table.from_batches((batch.select(schema.names) for batch in reader), schema), columns)
+    table = pa.Table.from_batches((batch.select(schema.names) for batch in reader), schema)
+    return _held(table, columns, answers.to_table(data, table))
 
 
 def adapt_in_memory(data: Any, features: Names, labels: Names) -> Adapted:
@@ -173,7 +177,7 @@ def adapt_files(data: Any, features: Names, labels: Names) -> Adapted:
 
     shards = FileShards(data)
     columns = choose(shards.schema.names, features, labels)
-    return _checked(shards.with_columns(needed(columns)), columns)
+    return _checked(shards.with_columns(needed(columns)), columns, answers.to_table_of(shards))
 
 
 def adapt_pandas(data: Any, features: Names, labels: Names) -> Adapted:
@@ -183,7 +187,7 @@ def adapt_pandas(data: Any, features: Names, labels: Names) -> Adapted:
     columns = choose([str(name) for name in data.columns], features, labels)
     made = [_series(name, data.loc[:, [str(other) == name for other in data.columns]]) for name in needed(columns)]
     table = pa.Table.from_arrays([column for _, column in made], schema=pa.schema([field for field, _ in made]))
-    return _held(table, columns)
+    return _held(table, columns, answers.to_pandas(data))
 
 
 def _series(name: str, found: Any) -> tuple[pa.Field, Any]:
@@ -223,13 +227,13 @@ def _pair(data: Any) -> tuple[Any, Any]:
     return data, None
 
 
-def _held(table: pa.Table, columns: Columns) -> Adapted:
-    return _checked(MemoryShards(table), columns)
+def _held(table: pa.Table, columns: Columns, give_back: answers.GiveBack = answers.to_arrays) -> Adapted:
+    return _checked(MemoryShards(table), columns, give_back)
 
 
-def _checked(shards: Shards, columns: Columns) -> Adapted:
+def _checked(shards: Shards, columns: Columns, give_back: answers.GiveBack = answers.to_arrays) -> Adapted:
     column_types.describe(shards.schema, needed(columns))
-    return Adapted(shards, columns)
+    return Adapted(shards, columns, give_back)
 
 
 def _names(names: str | Sequence[str] | None) -> Names:
