@@ -231,9 +231,9 @@ class TorchReplica:
             runner.optimizer, self._apply = optimizer, held.asked
         else:
             runner.loss.backward()
-        self._step_loss = runner.loss.detach()
+        self._step_loss = runner.loss = runner.loss.detach()
         if not self._hooked:
-            runner.loss = runner.output = None  # gives back the graph's memory before the next batch comes
+            runner.output = None  # gives back memory before the next batch comes
 
     def _default_forward(self) -> None:
         """Sets output, target and loss of the runner from its batch."""

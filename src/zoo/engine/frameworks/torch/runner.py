@@ -85,7 +85,8 @@ class Runner:
         batch_idx: number of the batch within the epoch, from 0.
         global_step: training steps completed since the first `fit`; in after_train_iter the one just done counts.
         batch: ``(*features, target)`` on the device; the target is a tuple where there are several labels.
-        output, target, loss: of the last forward pass; loss is a scalar tensor over this rank's rows.
+        output, target, loss: of the last forward pass; loss is a scalar tensor over this rank's rows,
+            without its graph once backward is done.
         epoch_stats: name -> value, of the last epoch; filled in after_train_epoch and after_val_epoch.
     """
 
