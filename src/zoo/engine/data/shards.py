@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from zoo.engine.contracts import Feed, FeedRequest
@@ -58,9 +59,14 @@ class MemoryShards:
         """
         parts = min(parts, table.num_rows)
         borders = [number * table.num_rows // parts for number in range(parts + 1)] if parts else [0]
-        self.schema: pa.Schema = table.schema
-        self.sizes = tuple(end - start for start, end in pairwise(borders))
-        self._held = {part: table.slice(borders[part], size) for part, size in enumerate(self.sizes)}
+        self._hold(table, borders)
+
+    @classmethod
+    def cut(cls, table: pa.Table, sizes: Sequence[int]) -> MemoryShards:
+        """Rows whose parts are known: the first `sizes[0]` rows are part 0, and so on; a part may be empty."""
+        made = cls(table, 0)
+        made._hold(table, np.cumsum([0, *sizes]).tolist())
+        return made
 
     @property
     def rows(self) -> int:
@@ -88,6 +94,11 @@ class MemoryShards:
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""
         return RowFeed.fill(self.open(request.rank.index, request.rank.world), self.schema, request)
+
+    def _hold(self, table: pa.Table, borders: Sequence[int]) -> None:
+        self.schema: pa.Schema = table.schema
+        self.sizes = tuple(end - start for start, end in pairwise(borders))
+        self._held = {part: table.slice(borders[part], size) for part, size in enumerate(self.sizes)}
 
     def _holding(self, parts: Iterable[int]) -> MemoryShards:
         other = MemoryShards(self.schema.empty_table())

@@ -20,7 +20,6 @@ import pyarrow as pa
 from zoo.engine.contracts import Feed, FeedRequest, Mapper
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.adapters import Adapted, Names
-from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.shards import MemoryShards
 from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Columns
@@ -82,7 +81,7 @@ class FrameShards:
 
     def share(self, index: int, world: int) -> MemoryShards:
         """Collected: only for gangs outside Spark."""
-        return MemoryShards(self.selected().toArrow()).share(index, world)
+        return self._collected().share(index, world)
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """On the driver: collects the used columns."""
@@ -99,7 +98,7 @@ class FrameShards:
 
     def feed(self, request: FeedRequest) -> Feed:
         """Collected: only for a gang in the driver's own process."""
-        return RowFeed.fill(self.open(request.rank.index, request.rank.world), self.schema, request)
+        return self._collected().feed(request)
 
     def extended(self, fn: Mapper, schema: pa.Schema) -> FrameShards:
         """The DataFrame with `fn`'s columns; lazy, and in the place and order of the rows."""
@@ -111,6 +110,12 @@ class FrameShards:
         holder = self.frame.withColumn("__zoo_outputs", made)
         outputs = {field.name: F.col("__zoo_outputs").getField(field.name) for field in schema}
         return FrameShards(holder.withColumns(outputs).drop("__zoo_outputs"), self.used)
+
+    def _collected(self) -> MemoryShards:
+        """The rows on the driver, in the parts and the order that a gang inside Spark gives them."""
+        dealt = self.dealt().toArrow().sort_by([(PART, "ascending"), (PLACE, "ascending")])
+        sizes = np.bincount(dealt.column(PART).to_numpy(), minlength=PARTS).tolist()
+        return MemoryShards.cut(dealt.drop_columns([PART, PLACE]).rename_columns(list(self.used)), sizes)
 
 
 def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
