@@ -214,12 +214,24 @@ def _store(rank: Rank, timeout: float) -> Any:
     if place.scheme == "file":
         return FileStore(unquote(place.path), rank.world)
     if place.scheme == "tcp" and place.hostname and place.port:
+        master = rank.index == 0
+        listening = _listening(place.hostname, place.port) if master else None
         store = TCPStore(
-            place.hostname, place.port, rank.world, is_master=rank.index == 0, timeout=timedelta(seconds=timeout)
+            place.hostname,
+            place.port,
+            rank.world,
+            is_master=master,
+            timeout=timedelta(seconds=timeout),
+            master_listen_fd=listening,
         )
         # Only who knows the gang's token knows the names under which its ranks meet.
         return PrefixStore(hashlib.sha256(rank.token.encode()).hexdigest(), store)
     raise UsageError(f"a rendezvous is file:///path or tcp://host:port. Received: {rank.rendezvous!r}")
+
+
+def _listening(host: str, port: int) -> int:
+    """A socket that listens on this one address; by itself the store would listen on all of the machine's."""
+    return socket.create_server((host, port)).detach()
 
 
 @contextmanager

@@ -42,7 +42,7 @@ _FLOAT, _INT, _OBJECT = np.dtype("float32"), np.dtype("int64"), np.dtype("object
 _NUMBERS = "bool, integers, floats, decimal, date, timestamp, (nested) lists of them, string, binary and ML vectors"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ArraySpec:
     """What a column becomes.
 
@@ -59,6 +59,8 @@ class ArraySpec:
     def __str__(self) -> str:
         inner = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name}: {self.dtype} ({inner})" if self.shape else f"{self.name}: {self.dtype}"
+
+    __repr__ = __str__  # a schema is shown to users as a tuple of these
 
 
 def describe(schema: pa.Schema, names: Iterable[str]) -> tuple[ArraySpec, ...]:

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from zoo.engine import checkpoint, run, session
+from zoo.engine import checkpoint, run, session, storage
 from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.errors import UsageError
 from zoo.engine.events.console import ConsoleSink
+from zoo.engine.events.jsonl import JsonlSink
 from zoo.engine.events.sinks import Fan
 from zoo.engine.events.tensorboard import TensorBoardSink, read_scalars
 from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob
@@ -378,6 +379,9 @@ class Estimator:
         if summaries and place:
             tags = {metric.name: summary_tag(metric.name) for metric in self._metrics}
             sinks.append(TensorBoardSink(*place, tags=tags))
+        if self._run_dir and storage.is_local(self._run_dir):
+            storage.make_dirs(self._run_dir)
+            sinks.append(JsonlSink(storage.join(self._run_dir, "events.jsonl")))
         fan = Fan(sinks)
         try:
             yield fan
