@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,7 @@ class StreamFeed:
     """
 
     def __init__(self, loader: Iterable[Any], request: FeedRequest, names: Columns | None, mode: str) -> None:
-        self._loader, self._rank, self._names, self._mode = loader, request.rank, names, mode
+        self._loader, self._rank, self._seed, self._names, self._mode = loader, request.rank, request.seed, names, mode
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on; in ``"turns"`` and ``"own"`` empty ones follow without end."""
@@ -127,12 +127,13 @@ class StreamFeed:
         for part in filter(lambda part: hasattr(part, "set_epoch"), parts):
             part.set_epoch(epoch)  # type: ignore[union-attr]
         index, world = self._rank.index, self._rank.world
+        batches = _begun(self._loader, _seed(self._seed, epoch))
         if self._mode == "share":
-            for batch in islice(self._loader, start, None):
+            for batch in islice(batches, start, None):
                 yield self._part(*divide(batch, self._names))
             return
         first, stride = (start, 1) if self._mode == "own" else (start * world + index, world)
-        for batch in islice(self._loader, first, None, stride):
+        for batch in islice(batches, first, None, stride):
             features, labels = divide(batch, self._names)
             yield Batch(features, labels, rows_of(features))
         while True:
@@ -149,6 +150,15 @@ class StreamFeed:
         mine = split(range(rows), self._rank.index, self._rank.world)
         cut = slice(mine.start, mine.stop)
         return Batch(_cut(features, cut), _cut(labels, cut), len(mine), rows)
+
+
+def _begun(loader: Iterable[Any], seed: int) -> Iterator[Any]:
+    """The batches of a loader that drew its random numbers, at its first batch, from `seed`: alike on every rank."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        batches = iter(loader)
+        first = list(islice(batches, 1))
+    return chain(first, batches)
 
 
 def is_mapped(loader: Any) -> bool:

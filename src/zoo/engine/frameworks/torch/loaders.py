@@ -5,7 +5,8 @@ from (seed, epoch) by the loader's own sampler, cut into steps of `batch_size` r
 its share of every step. No row is read twice, none is left out, and a run resumes at any step.
 
 ========================================  ============================================================================
-a DataLoader over an IterableDataset      every rank reads all batches and trains on its share of each one's rows
+a DataLoader over an IterableDataset      every rank reads all batches, which must be the same on every rank, and trains
+                                          on its share of each one's rows
 a creator's IterableDataset or iterable   ranks take batches in turns; or each its own, all of them, where the data set
                                           splits itself and says so by an attribute ``splits_itself = True``
 a loader with a DistributedSampler        each rank takes what its sampler gives
