@@ -48,9 +48,11 @@ def give_weights(state: State, model: torch.nn.Module) -> None:
     Raises:
         UsageError: they are those of another model.
     """
-    names = [name for name in state.arrays if name.startswith("model/")]
+    extras = state.values.get("model", {})
+    within = tuple(f"model/{key}/" for key in extras)
+    names = [name for name in state.arrays if name.startswith("model/") and not name.startswith(within)]
     weights: dict[str, Any] = {name.removeprefix("model/"): _tensor(state, name, own=False) for name in names}
-    weights |= {key: _unpack(state, value) for key, value in state.values.get("model", {}).items()}
+    weights |= {key: _unpack(state, value) for key, value in extras.items()}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
