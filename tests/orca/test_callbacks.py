@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from zoo.engine.contracts import Batch
-from zoo.engine.errors import MissingDependency, UsageError
+from zoo.engine.errors import MissingDependency, StorageFailed, UsageError
 from zoo.engine.frameworks.torch.optim import RateControl
 from zoo.engine.frameworks.torch.replica import TorchReplica
 from zoo.engine.frameworks.torch.runner import HOOKS, Parts, Runner, Settings
@@ -94,6 +96,25 @@ def test_every_n_counts_from_one() -> None:
         ("iter", 2), ("iter", 4), ("iter", 7), ("iter", 9), ("epoch", 2),
         ("iter", 12), ("iter", 14), ("iter", 17), ("iter", 19), ("epoch", 4),
     ]  # fmt: skip
+
+
+def test_validation_in_the_middle_of_an_epoch_keeps_the_count_of_batches() -> None:
+    seen: list[int] = []
+
+    class Count(cb.Callback):
+        def before_train_iter(self, runner: Any) -> None:
+            seen.append(runner.batch_idx)
+
+    replica, progress, batch = replica_with(Count()), Progress(), Batch((X,), (Y,), 8, 8)
+    replica.notice("before_train_epoch", progress, {})
+    for _ in range(3):
+        replica.backward(batch, lambda bucket: None)
+        progress = progress.after_step(replica.update(progress), 8)
+        replica.notice("before_val_epoch", progress, {})
+        for _ in range(4):
+            replica.score(batch)
+        replica.notice("after_val_epoch", progress, {})
+    assert seen == [0, 1, 2]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 6])
@@ -222,10 +243,10 @@ def test_a_broken_save_leaves_the_old_file_and_no_part(tmp_path: Path, monkeypat
     before = (tmp_path / "last.pt").read_bytes()
 
     def full(*_: Any) -> None:
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFailed, match="the disk is full"):
         run(replica_with(callback))
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
     assert (tmp_path / "last.pt").read_bytes() == before
@@ -259,7 +280,7 @@ def test_tensorboard_refuses_other_frequencies() -> None:
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
-    runner = SimpleNamespace(rank=1, epochs=1, epoch_stats={}, global_step=1, batch_idx=0)
+    runner: Any = SimpleNamespace(rank=1, epochs=1, epoch_stats={}, global_step=1, batch_idx=0)
     for callback in (cb.TensorBoardCallback(str(tmp_path)), cb.ModelCheckpoint(f"{tmp_path}/a/m"), cb.TqdmCallback(),
                      cb.WandbLoggerCallback("p")):  # fmt: skip
         for hook in ("before_run", "before_train_epoch", "after_train_epoch", "after_run"):

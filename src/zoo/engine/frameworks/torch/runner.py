@@ -9,16 +9,19 @@ A callback is any object with methods named as `HOOKS`; one of them may also hav
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from zoo.engine import storage
 from zoo.engine.contracts import Rank
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch.optim import RateControl
 from zoo.engine.optim import Clip
+from zoo.engine.optional import require
 from zoo.engine.progress import Progress
 
 _SPANS = ("run", *(f"{kind}_{span}" for kind in ("train", "val", "pred") for span in ("epoch", "iter")))
@@ -146,14 +149,33 @@ class Runner:
             state["scheduler"] = self.scheduler.state_dict()
         return state
 
+    def save_checkpoint(self, filepath: str, save_weights_only: bool = False) -> None:
+        """Writes the weights, or all of `state_dict`, with `torch.save` to a path or URL: whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(self.model.state_dict() if save_weights_only else self.state_dict(), buffer)
+        storage.write_atomically(filepath, buffer.getvalue())
+
+    def summary_writer(self, log_dir: str, **kwargs: Any) -> Any:
+        """A `torch.utils.tensorboard.SummaryWriter`.
+
+        Raises:
+            MissingDependency: tensorboard is not installed here.
+        """
+        require("tensorboard", extra="tensorboard", because="a callback writes TensorBoard logs")
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(log_dir, **kwargs)
+
     def move(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> None:
         """Takes over where the run is."""
         self.epochs = progress.epoch
         if moment == "after_train_epoch" and not progress.epoch_ended:
             self.epochs += 1
         self.global_step = progress.step
-        if moment.startswith("before_"):
-            self.batch_idx = progress.step_in_epoch if moment == "before_train_epoch" else 0
+        if moment in ("before_train_epoch", "after_val_epoch"):  # validation may come in the middle of an epoch
+            self.batch_idx = progress.step_in_epoch
+        elif moment.startswith("before_"):
+            self.batch_idx = 0
         if stats:
             self.epoch_stats = dict(stats)
 

@@ -5,13 +5,12 @@ To resume a run after a failure no callback is needed: give the estimator a mode
 
 from __future__ import annotations
 
-import os
 import re
 import string
-import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from zoo.engine import storage
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.pytorch.callbacks.base import Callback
 
@@ -22,10 +21,9 @@ class ModelCheckpoint(Callback):
     """Saves on rank 0: each file appears whole or not at all.
 
     Args:
-        filepath: where; may hold ``{epoch}``, ``{iter}`` (batches done in the epoch) and ``{global_step}``, with
-            formats, e.g. ``ckpts/model-{epoch:03d}.pt``. A name without any of them gets ``-epoch={epoch}`` or
-            ``-step={global_step}``, a directory (empty, or ending with "/") ``checkpoint-...``. Formatted values only:
-            no other code in the pattern is run.
+        filepath: a path or fsspec URL; may hold ``{epoch}``, ``{iter}`` (batches done in the epoch) and
+            ``{global_step}``, with formats, e.g. ``ckpts/model-{epoch:03d}.pt``. A name without any of them gets ``-epoch={epoch}`` or
+            ``-step={global_step}``, a directory (empty, or ending with "/") ``checkpoint-...``.
         save_weights_only: the model's state_dict alone; else a dict of model, optimizer, scheduler and progress.
         by_epoch: whether `interval` counts epochs or batches of an epoch.
         interval: how often; -1 for never. The last state is saved in any case, as ``last`` + the suffix.
@@ -47,9 +45,9 @@ class ModelCheckpoint(Callback):
         self.interval = interval
 
     def before_run(self, runner: Any) -> None:
-        """Makes the directory."""
+        """Makes the directory, so that a place that cannot be written to is known before the first step."""
         if runner.rank == 0:
-            self._folder().mkdir(parents=True, exist_ok=True)
+            storage.make_dirs(self._folder or ".")
 
     def after_train_iter(self, runner: Any) -> None:
         """Saves every so many batches."""
@@ -63,7 +61,7 @@ class ModelCheckpoint(Callback):
 
     def after_run(self, runner: Any) -> None:
         """Saves what the run has come to."""
-        self._save(runner, self._folder() / f"last{self._suffix()}")
+        self._save(runner, f"{self._folder}last{self._suffix}")
 
     @classmethod
     def get_latest_checkpoint(cls, dirname: str) -> str:
@@ -77,39 +75,29 @@ class ModelCheckpoint(Callback):
             raise FileNotFoundError(f"no checkpoint (*.pt, *.ckpt, *.pth) in {dirname}")
         return str(max(files, key=lambda path: (path.stat().st_mtime_ns, _numbers(path.name))))
 
-    def _folder(self) -> Path:
-        if self.filepath.endswith("/"):
-            return Path(self.filepath)
-        return Path(self.filepath).parent
+    @property
+    def _folder(self) -> str:
+        """With a "/" at its end; empty for the working directory."""
+        return self.filepath[: self.filepath.rfind("/") + 1]
 
+    @property
+    def _name(self) -> PurePosixPath:
+        return PurePosixPath(self.filepath[len(self._folder) :])
+
+    @property
     def _suffix(self) -> str:
-        return Path(self.filepath).suffix if not self.filepath.endswith("/") and Path(self.filepath).suffix else ".ckpt"
+        return self._name.suffix or ".ckpt"
 
-    def _path(self, runner: Any) -> Path:
+    def _path(self, runner: Any) -> str:
         values = {"epoch": runner.epochs, "iter": runner.batch_idx + 1, "global_step": runner.global_step}
-        name = "" if self.filepath.endswith("/") else Path(self.filepath).name
         if any(field is not None for _, field, _, _ in string.Formatter().parse(self.filepath)):
-            return Path(self.filepath.format(**values))
+            return self.filepath.format(**values)
         when = f"epoch={runner.epochs}" if self.by_epoch else f"step={runner.global_step}"
-        return self._folder() / f"{Path(name).stem or 'checkpoint'}-{when}{self._suffix()}"
+        return f"{self._folder}{self._name.stem or 'checkpoint'}-{when}{self._suffix}"
 
-    def _save(self, runner: Any, path: Path) -> None:
-        if runner.rank != 0:
-            return
-        import torch
-
-        state = runner.model.state_dict() if self.save_weights_only else runner.state_dict()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            os.unlink(part)
-            raise
+    def _save(self, runner: Any, path: str) -> None:
+        if runner.rank == 0:
+            runner.save_checkpoint(path, save_weights_only=self.save_weights_only)
 
 
 def _numbers(name: str) -> list[int]:

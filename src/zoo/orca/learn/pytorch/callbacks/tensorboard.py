@@ -9,7 +9,6 @@ import os
 from typing import Any
 
 from zoo.engine.errors import UsageError
-from zoo.engine.optional import require
 from zoo.orca.learn.pytorch.callbacks.base import Callback
 
 
@@ -34,10 +33,9 @@ class TensorBoardCallback(Callback):
     def before_run(self, runner: Any) -> None:
         """Opens the log."""
         if runner.rank == 0:
-            require("tensorboard", extra="tensorboard", because="TensorBoardCallback writes its logs")
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(self.log_dir or os.path.join(os.getcwd(), "tensorboard"), **self.kwargs)
+            self._writer = runner.summary_writer(
+                self.log_dir or os.path.join(os.getcwd(), "tensorboard"), **self.kwargs
+            )
 
     def after_train_iter(self, runner: Any) -> None:
         """Writes this rank's loss of the batch and the rate."""
