@@ -113,7 +113,6 @@ def init_spark_on_local(
         spark_log_level: as in `init_nncontext`.
         redirect_spark_log: as in `init_nncontext`.
     """
-    options = _options(locals(), "conf", "python_location", "spark_log_level", "redirect_spark_log")
     return open_context("local", cores, "2g", 1, _options(locals()))
 
 

@@ -90,6 +90,8 @@ def begin(
     global _running
     with _lock:
         end()
+        atexit.unregister(end)
+        atexit.register(end)  # once, and before the ends that were registered earlier
         _running = Running(cluster, spark, alive, stop, request)
         return _running
 
@@ -170,6 +172,3 @@ def _current() -> Running:
     if found is None:
         raise NoContext("No context is running. Call init_orca_context() first: from zoo.orca import init_orca_context")
     return found
-
-
-atexit.register(end)

