@@ -22,8 +22,8 @@ class ModelCheckpoint(Callback):
 
     Args:
         filepath: a path or fsspec URL; may hold ``{epoch}``, ``{iter}`` (batches done in the epoch) and
-            ``{global_step}``, with formats, e.g. ``ckpts/model-{epoch:03d}.pt``. A name without any of them gets ``-epoch={epoch}`` or
-            ``-step={global_step}``, a directory (empty, or ending with "/") ``checkpoint-...``.
+            ``{global_step}``, with formats, e.g. ``ckpts/model-{epoch:03d}.pt``. A name without any of them gets
+            ``-epoch={epoch}`` or ``-step={global_step}``, a directory (empty, or ending with "/") ``checkpoint-...``.
         save_weights_only: the model's state_dict alone; else a dict of model, optimizer, scheduler and progress.
         by_epoch: whether `interval` counts epochs or batches of an epoch.
         interval: how often; -1 for never. The last state is saved in any case, as ``last`` + the suffix.
