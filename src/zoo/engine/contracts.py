@@ -9,7 +9,7 @@ Leaves: every decision. A contract that needs `isinstance` to be used is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -172,8 +172,36 @@ class Cluster(Protocol):
     def extend(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Adds the columns that `fn` gives for each batch, row by row; all columns, rows and their order stay."""
 
+    @property
+    def store(self) -> Store:
+        """Keeps and moves rows between operations."""
+
     def close(self) -> None:
         """Ends everything that this cluster started. Idempotent."""
+
+
+class Store(Protocol):
+    """Where a cluster keeps rows between operations."""
+
+    def hold(self, shards: Shards) -> Kept:
+        """The same rows, which can be kept."""
+
+    def regroup(self, pieces: Sequence[Shards], parts: int) -> Shards:
+        """All pieces' rows in the part that their column `objects.PART` says, in the order of `objects.PLACE`."""
+
+
+class Kept(Shards, Protocol):
+    """Shards that can be kept where they were made, so that they are not made again."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether they are, from their next reading on."""
+
+    def keep(self) -> None:
+        """Keeps the rows, from their next reading on. Idempotent."""
+
+    def release(self) -> None:
+        """Gives memory and disk back; the rows can be made again. Idempotent."""
 
 
 class Task(Protocol[T]):  # type: ignore[misc]  # T is only returned, mypy would have it covariant

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.data.held import MemoryStore
 from zoo.engine.data.mapped import ExtendedShards, MappedShards
 from zoo.engine.errors import NotEnoughSlots
 
@@ -44,6 +45,11 @@ class InlineCluster:
     def extend(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Lazy: the columns are made when they are opened."""
         return ExtendedShards(shards, fn, schema)
+
+    @property
+    def store(self) -> MemoryStore:
+        """Rows are kept in this process."""
+        return MemoryStore()
 
     def close(self) -> None:
         """Nothing was started."""

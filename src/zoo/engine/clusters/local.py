@@ -25,6 +25,7 @@ import cloudpickle
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import frame
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.data.held import MemoryStore
 from zoo.engine.data.mapped import ExtendedShards, MappedShards
 from zoo.engine.errors import NotEnoughSlots
 
@@ -85,6 +86,11 @@ class LocalCluster:
     def extend(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Lazy: the columns are made, in this process, when they are opened."""
         return ExtendedShards(shards, fn, schema)
+
+    @property
+    def store(self) -> MemoryStore:
+        """Rows are kept in this process."""
+        return MemoryStore()
 
     def close(self) -> None:
         """Every gang ends its own processes."""

@@ -8,7 +8,7 @@ All of it takes what `Cluster.extend` makes of rows that are no cluster's own: `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -23,23 +23,27 @@ GiveBack: TypeAlias = Callable[[Shards], Any]
 """From shards with the model's outputs as further columns to the user's own kind of data."""
 
 
-def outputs(extended: ExtendedShards, batches: Iterable[pa.RecordBatch]) -> list[np.ndarray]:
-    """The new columns of `batches`, one array each.
+def outputs(added: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[np.ndarray]:
+    """The model's outputs, one array each.
 
     Args:
-        extended: whose batches they are.
-        batches: all columns of some rows.
+        added: their columns, the last ones of each batch.
+        batches: some rows.
     """
-    first = len(extended.schema) - len(extended.added)
-    chunks: list[list[pa.Array]] = [[] for _ in extended.added]
+    chunks: list[list[pa.Array]] = [[] for _ in added]
     for batch in batches:
-        for number, column in enumerate(chunks):
-            column.append(batch.column(first + number))
-    specs = describe(extended.added, extended.added.names)
+        for number, column in enumerate(reversed(chunks), 1):
+            column.append(batch.column(batch.num_columns - number))
+    specs = describe(added, added.names)
     return [
         to_array(pa.chunked_array(column, type=field.type), spec)
-        for column, field, spec in zip(chunks, extended.added, specs, strict=True)
+        for column, field, spec in zip(chunks, added, specs, strict=True)
     ]
+
+
+def unnamed(names: Sequence[str]) -> bool:
+    """Whether these are the names that several outputs get where the user gave none."""
+    return len(names) > 1 and list(names) == [f"prediction_{number}" for number in range(len(names))]
 
 
 def to_arrays(shards: Shards) -> Any:
@@ -101,7 +105,7 @@ def _extended(shards: Shards) -> ExtendedShards:
 
 def _read(shards: Shards) -> tuple[list[str], list[np.ndarray]]:
     extended = _extended(shards)
-    return extended.added.names, outputs(extended, (batch for _, batch in extended.open(0, 1)))
+    return extended.added.names, outputs(extended.added, (batch for _, batch in extended.open(0, 1)))
 
 
 def _cells(array: np.ndarray) -> np.ndarray:

@@ -25,8 +25,10 @@ from zoo.engine.clusters.channel import introduce
 from zoo.engine.clusters.seat import Wire, sit
 from zoo.engine.clusters.spark import sessions, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
-from zoo.engine.clusters.spark.frames import PART, FrameShards
+from zoo.engine.clusters.spark.frames import FrameShards
+from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.data.objects import PART, ObjectRows, Reading
 from zoo.engine.errors import NotEnoughSlots
 
 if TYPE_CHECKING:
@@ -70,10 +72,10 @@ class SparkCluster:
         board = Board(world, sink, stall_timeout)
         try:
             place = _Place(board.listen(self._driver_address()), board.token, world, self._threads(world))
-            framed = {name: one for name, one in shards.items() if isinstance(one, FrameShards)}
+            framed = {name: found for name, one in shards.items() if (found := _frame_of(one)) is not None}
             carried = {name: one for name, one in shards.items() if name not in framed}
-            schemas = {name: one.schema for name, one in framed.items()}
-            stage = _Stage(self.session, self._input(framed, world), _seat(place, task, schemas, carried))
+            dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
+            stage = _Stage(self.session, self._input(framed, world), _seat(place, task, dealt, carried))
             with stage:
                 return board.run(lambda: {} if board.failing else stage.gone(world))
         finally:
@@ -81,8 +83,9 @@ class SparkCluster:
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> FrameShards:
         """Lazy: a DataFrame whose partitions are `fn`'s answers."""
-        if isinstance(shards, FrameShards):
-            return shards.mapped(fn, schema)
+        frame, reading = _frame_of(shards), _reading_of(shards)
+        if frame is not None:
+            return frame.mapped(fn if reading is None else reading.then(fn), schema)
         pieces = self.slots
         numbers = FrameShards(self.session.range(0, pieces, 1, pieces), ("id",))
         return numbers.mapped(_opened(fn, shards, pieces), schema)
@@ -92,6 +95,11 @@ class SparkCluster:
         from zoo.engine.data.mapped import ExtendedShards
 
         return shards.extended(fn, schema) if isinstance(shards, FrameShards) else ExtendedShards(shards, fn, schema)
+
+    @property
+    def store(self) -> FrameStore:
+        """Spark's own cache."""
+        return FrameStore(self.session)
 
     def close(self) -> None:
         """Every gang ends its own stage; the session belongs to who started it."""
@@ -144,8 +152,36 @@ class _Place:
     threads: int
 
 
+@dataclass(frozen=True)
+class _Dealt:
+    """How a data set's rows arrive at a rank.
+
+    Attributes:
+        schema: of the rows.
+        reading: what is done there with rows that are objects; None for rows as they are.
+    """
+
+    schema: pa.Schema
+    reading: Reading | None
+
+    def shards(self, dealer: Dealer, number: int) -> Shards:
+        """The data set, on its rank."""
+        rows = DealtShards(dealer, number, self.schema)
+        return rows if self.reading is None else ObjectRows(rows, self.reading)
+
+
+def _frame_of(shards: Shards) -> FrameShards | None:
+    """The DataFrame that holds the rows, or the objects that the rows are in; None where neither is in Spark."""
+    source = shards.source if isinstance(shards, ObjectRows) else shards
+    return source if isinstance(source, FrameShards) else None
+
+
+def _reading_of(shards: Shards) -> Reading | None:
+    return shards.reading if isinstance(shards, ObjectRows) else None
+
+
 def _seat(
-    place: _Place, task: Task[Any], schemas: Mapping[str, pa.Schema], carried: Mapping[str, Shards]
+    place: _Place, task: Task[Any], framed: Mapping[str, _Dealt], carried: Mapping[str, Shards]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function of the barrier stage's tasks. It closes over plain values: no session, no frame."""
 
@@ -157,10 +193,8 @@ def _seat(
         wire = Wire(introduce(place.address, place.token, index))
         host = _own_address(place.address)
         rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
-        dealer = Dealer(batches, max(1, len(schemas)))
-        own: dict[str, Shards] = {
-            name: DealtShards(dealer, number, schema) for number, (name, schema) in enumerate(schemas.items())
-        }
+        dealer = Dealer(batches, max(1, len(framed)))
+        own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
             sit(wire, rank, task, {**carried, **own})
         except Exception:  # noqa: BLE001, S110  the driver has been told; Spark would only print it again, in Java

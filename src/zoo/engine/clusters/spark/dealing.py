@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from zoo.engine.clusters.spark.frames import PART, PLACE
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.feed import RowFeed
+from zoo.engine.data.objects import PART, PLACE
 
 SET = "__zoo_set"
 _IN_MEMORY = 64 << 20

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from zoo.engine.contracts import Feed, FeedRequest, Mapper
+from zoo.engine.clusters.spark import sessions
+from zoo.engine.clusters.spark.faults import in_own_words
+from zoo.engine.contracts import Feed, FeedRequest, Mapper, Shards
+from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.adapters import Adapted, Names
+from zoo.engine.data.objects import PART, PLACE
 from zoo.engine.data.shards import MemoryShards
 from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Columns
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 PARTS = 64
-PART, PLACE = "__zoo_part", "__zoo_place"
 _ROW_BITS = 33  # monotonically_increasing_id: the partition above, the row within it below
 
 
@@ -38,11 +41,13 @@ class FrameShards:
 
     Attributes:
         frame: all columns; none is lost by `extend`.
-        used: the names of those that a model needs.
+        used: the names of those that a model needs. A column `PART` among them says which part a row belongs to.
+        made: the names of those that `extend` has added.
     """
 
     frame: DataFrame
     used: tuple[str, ...]
+    made: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -76,6 +81,8 @@ class FrameShards:
 
         number = F.monotonically_increasing_id()
         part = F.pmod(F.shiftright(number, _ROW_BITS) + number.bitwiseAND((1 << _ROW_BITS) - 1), F.lit(PARTS))
+        if PART in self.used:
+            part = F.col(PART)
         # Numbered where the rows lie, below everything else that is done to them.
         return self.frame.select(*self.numbered(), number.alias(PLACE), part.cast("int").alias(PART))
 
@@ -85,7 +92,8 @@ class FrameShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """On the driver: collects the used columns."""
-        return MemoryShards(self.selected().toArrow()).open(index, world)
+        with in_own_words():
+            return MemoryShards(self.selected().toArrow()).open(index, world)
 
     def peek(self) -> pa.RecordBatch | None:
         """The first row, by a small Spark job."""
@@ -94,7 +102,8 @@ class FrameShards:
                 "a stream's schema does not tell how long its array columns are, and its rows cannot be looked at "
                 "beforehand. Fit the estimator first, or use columns of one number each."
             )
-        return next(iter(self.selected().limit(1).toArrow().to_batches()), None)
+        with in_own_words():
+            return next(iter(self.selected().limit(1).toArrow().to_batches()), None)
 
     def feed(self, request: FeedRequest) -> Feed:
         """Collected: only for a gang in the driver's own process."""
@@ -106,14 +115,31 @@ class FrameShards:
 
         made = _columns_udf(fn, schema)(F.struct(*self.expressions()))
         if len(schema) == 1:
-            return FrameShards(self.frame.withColumn(schema[0].name, made), self.used)
+            return FrameShards(self.frame.withColumn(schema[0].name, made), self.used, tuple(schema.names))
         holder = self.frame.withColumn("__zoo_outputs", made)
         outputs = {field.name: F.col("__zoo_outputs").getField(field.name) for field in schema}
-        return FrameShards(holder.withColumns(outputs).drop("__zoo_outputs"), self.used)
+        return FrameShards(holder.withColumns(outputs).drop("__zoo_outputs"), self.used, tuple(schema.names))
+
+    @property
+    def kept(self) -> bool:
+        """Whether Spark caches the frame."""
+        level = self.frame.storageLevel
+        return level.useMemory or level.useDisk
+
+    def keep(self) -> None:
+        """Spark caches the rows, in memory and on disk, when they are next computed."""
+        self.frame.persist()
+
+    def release(self) -> None:
+        """Spark's cache forgets them."""
+        if sessions.alive(self.frame.sparkSession):
+            self.frame.unpersist()
 
     def _collected(self) -> MemoryShards:
         """The rows on the driver, in the parts and the order that a gang inside Spark gives them."""
-        dealt = self.dealt().toArrow().sort_by([(PART, "ascending"), (PLACE, "ascending")])
+        with in_own_words():
+            dealt = self.dealt().toArrow()
+        dealt = dealt.sort_by([(PART, "ascending"), (PLACE, "ascending")])
         sizes = np.bincount(dealt.column(PART).to_numpy(), minlength=PARTS).tolist()
         return MemoryShards.cut(dealt.drop_columns([PART, PLACE]).rename_columns(list(self.used)), sizes)
 
@@ -128,7 +154,34 @@ def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
             raise ColumnNotFound.among(missing, data.columns, argument)
     shards = FrameShards(data, tuple(dict.fromkeys((*features, *(labels or ())))))
     column_types.describe(shards.schema, shards.used)  # refuses types that cannot become arrays
-    return Adapted(shards, Columns(tuple(features), tuple(labels or ())))
+    return Adapted(shards, Columns(tuple(features), tuple(labels or ())), give_back)
+
+
+def give_back(extended: Shards) -> DataFrame:
+    """The DataFrame with the model's outputs, as Spark's users know them; lazy.
+
+    A number a row stays a float, a list of numbers becomes an ML vector, arrays of more axes stay nested arrays.
+    Several outputs without names of their own become one column ``prediction``, an array of vectors (of size 1 for
+    numbers), if none of them has more axes.
+    """
+    assert isinstance(extended, FrameShards)
+    from pyspark.sql import functions as F
+
+    frame, made = extended.frame, extended.made
+    axes = {name: _axes(frame, name) for name in made}
+    if answers.unnamed(made) and max(axes.values()) <= 1:
+        numbers = [name for name in made if axes[name] == 0]
+        frame = frame.withColumns({name: F.array(F.col(name)) for name in numbers})
+        return with_vectors(frame, made).withColumn("prediction", F.array(*made)).drop(*made)
+    return with_vectors(frame, [name for name in made if axes[name] == 1])
+
+
+def _axes(frame: DataFrame, name: str) -> int:
+    """0 for a column of numbers, 1 for one of lists, ..."""
+    kind, axes = frame.schema[name].dataType, 0
+    while kind.typeName() == "array":
+        kind, axes = kind.elementType, axes + 1  # type: ignore[attr-defined]
+    return axes
 
 
 def with_vectors(frame: DataFrame, names: Sequence[str]) -> DataFrame:

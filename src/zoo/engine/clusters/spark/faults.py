@@ -1,0 +1,51 @@
+"""Errors of Python workers, in their own words.
+
+Spark wraps what a worker raised in its own error, as text. Owns: finding the worker's error in it.
+Leaves: errors of a gang, which never pass through Spark (board).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from zoo.engine import errors
+from zoo.engine.errors import WorkerFailed, ZooError
+
+_TRACE = "Traceback (most recent call last):\n"
+_RAISED = re.compile(r"^(?P<kind>[\w.]+)(?:: (?P<text>.*))?\Z", re.MULTILINE | re.DOTALL)
+
+
+@contextmanager
+def in_own_words() -> Iterator[None]:
+    """Raises the error of a Python worker in place of Spark's.
+
+    Raises:
+        ZooError: the one that zoo raised in the worker.
+        WorkerFailed: any other error; its first line is the worker's own.
+    """
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        found = told(str(error))
+        if found is None:
+            raise
+        raise found from error
+
+
+def told(text: str) -> ZooError | None:
+    """The error that a worker's traceback ends with; None where there is no traceback in `text`."""
+    _, trace, last = text.rpartition(_TRACE)
+    raised = _RAISED.search(re.split(r"\n+(?:Driver stacktrace|JVM stacktrace|\tat )", last)[0].rstrip())
+    if not trace or raised is None:
+        return None
+    module, _, name = raised["kind"].rpartition(".")
+    message = raised["text"] or ""
+    kind = getattr(errors, name, None) if module == errors.__name__ else None
+    if isinstance(kind, type) and issubclass(kind, ZooError):
+        return kind(message)
+    return WorkerFailed(f"{name}: {message}\n{_TRACE}{last.rstrip()}")
