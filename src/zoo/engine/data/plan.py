@@ -103,11 +103,11 @@ def _thresholds(ends: Counts, sizes: Counts) -> tuple[NDArray[np.float64], NDArr
 def _by_step(borders: Counts) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int64]]]:
     """Cuts the parts' reading orders at `borders` (steps + 1, parts)."""
     lengths = np.diff(borders, axis=0)
-    part = np.concatenate([np.repeat(np.arange(lengths.shape[1]), row) for row in lengths] or [np.empty(0, np.intp)])
-    offsets = np.cumsum(lengths.ravel()) - lengths.ravel()
-    k = np.arange(len(part)) + np.repeat(borders[:-1].ravel() - offsets, lengths.ravel())
-    ends = np.cumsum(lengths.sum(axis=1))
+    steps, parts = lengths.shape
+    runs = lengths.ravel()  # step by step, part by part
+    part = np.repeat(np.tile(np.arange(parts), steps), runs)
+    k = np.arange(len(part)) + np.repeat(borders[:-1].ravel() - np.cumsum(runs) + runs, runs)
     start = 0
-    for end in ends:
+    for end in np.cumsum(lengths.sum(axis=1)).tolist():
         yield part[start:end], k[start:end]
-        start = int(end)
+        start = end

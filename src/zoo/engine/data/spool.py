@@ -351,8 +351,8 @@ def _mapped_bytes() -> int | None:
 
 def _take(array: np.ndarray, indices: Indices, out: np.ndarray | None) -> np.ndarray:
     if out is None:
-        return np.take(array, indices, axis=0)
-    return np.take(array, indices, axis=0, out=out, mode="clip")  # mode "raise" would go through a second buffer
+        return array.take(indices, axis=0)
+    return array.take(indices, axis=0, out=out, mode="clip")  # mode "raise" would go through a second buffer
 
 
 def _without_objects(array: Stored, name: str) -> Stored:

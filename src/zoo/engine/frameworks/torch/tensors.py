@@ -80,6 +80,8 @@ def describe(values: Any) -> str:
 
 def _map(move: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
     def walk(value: Any) -> Any:
+        if type(value) is tuple:  # first: it is what a batch is, at each step
+            return tuple([walk(item) for item in value])
         if isinstance(value, Tensor):
             return move(value)
         if isinstance(value, np.ndarray):
