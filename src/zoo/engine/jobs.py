@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zoo.engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.engine.contracts import ModelSpec, State
+    from zoo.engine.contracts import Json, ModelSpec, State
     from zoo.engine.metrics import Metric
     from zoo.engine.progress import Progress
     from zoo.engine.triggers import Trigger
@@ -119,6 +119,12 @@ class FitJob:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.checkpoint is not None and not self.checkpoint_dir:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
+
+    def position(self, progress: Progress) -> Json:
+        """Where the order of rows stands at `progress`, as checkpoints keep it."""
+        return {
+            "seed": self.seed, "epoch": progress.epoch, "step": progress.step_in_epoch, "batch_size": self.batch_size
+        }  # fmt: skip
 
 
 def _check_batch(batch_size: int) -> None:

@@ -22,13 +22,14 @@ import numpy as np
 
 from zoo.engine import checkpoint
 from zoo.engine.collectives import join
-from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Shards, Sink, State
+from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Shards, Sink, State, T
 from zoo.engine.errors import TrainingDiverged
 from zoo.engine.events.events import Checkpointed, EpochEnded, RunStarted, Tick, Validated
 from zoo.engine.jobs import FitJob
 from zoo.engine.meter import Meter
 from zoo.engine.progress import Progress
 from zoo.engine.scoring import Score
+from zoo.engine.triggers import Trigger
 
 TRAIN, VALID = "train", "valid"
 
@@ -111,21 +112,23 @@ class _Run:
         """One epoch, or what is left of it; True where the run is over within it."""
         meter = Meter(progress, self.sink if self.rank.index == 0 else None)
         stop = self._notice("before_train_epoch", progress)
-        for batch, total in self._batches(progress, meter):
+        for (batch, total), last in _marking_last(self._batches(progress, meter)):
             with self.collective.average(batch.weight / total) as ready:
                 self.replica.backward(batch, ready)
             progress = progress.after_step(self.replica.update(progress), total)
             self._check(progress)
             meter.add(progress, self.replica.rate, batch.weight, total)
             self.sink.put(Tick())
-            progress = self._border(progress, meter)
             if self.job.asks_to_stop:  # the replica's ranks have agreed on it with their gradients
                 stop = self.replica.notice("after_step", progress, {}) or stop
+            if last:
+                break
+            progress = self._step_border(progress, meter)
             if stop or self.job.end(progress):
                 meter.tell()
                 self.epochs.append(meter.stats(progress))
                 return progress, True
-        return self._epoch_border(progress.after_epoch(), meter, stop)
+        return self._epoch_border(progress, meter, stop)
 
     def _batches(self, progress: Progress, meter: Meter) -> Iterator[tuple[Batch, int]]:
         """(batch, rows of the step over all ranks), until every rank has run out."""
@@ -143,31 +146,38 @@ class _Run:
                 return
             yield batch, total
 
-    def _border(self, progress: Progress, meter: Meter, stats: dict[str, float] | None = None) -> Progress:
-        """What is due at a step's or an epoch's border: validation first, so that a checkpoint knows its score."""
-        job = self.job
-        if self.valid is not None and job.validate is not None and job.validate(progress):
-            meter.tell()
-            results = self._validate(progress)
-            if stats is not None:
-                stats.update({f"val_{name}": value for name, value in results.items()})
-            progress = progress.scored(_first_score(results))
-        if job.checkpoint is not None and job.checkpoint(progress):
-            meter.tell()
-            self._checkpoint(progress)
+    def _step_border(self, progress: Progress, meter: Meter) -> Progress:
+        """What is due behind a step: validation first, so that a checkpoint knows its score."""
+        if _due(self.job.validate, progress):
+            progress = self._scored(progress, meter, {})
+        if _due(self.job.checkpoint, progress):
+            self._checkpoint(progress, meter)
         return progress
 
     def _epoch_border(self, progress: Progress, meter: Meter, stop: bool) -> tuple[Progress, bool]:
+        """What is due behind an epoch, or behind its last step: once, and on this side of the border."""
         meter.tell()
         stats = meter.stats(progress)
-        progress = self._border(progress, meter, stats)
+        step, progress = progress, progress.after_epoch()
+        if _due(self.job.validate, step, progress):
+            progress = self._scored(progress, meter, stats)
         self.epochs.append(stats)
         share = tuple(self.collective.gather(meter.own_rows))
         self._tell(EpochEnded(progress.epoch, progress.step, stats, meter.seconds(), share))
-        return progress, self._notice("after_train_epoch", progress, stats) or stop
+        stop = self._notice("after_train_epoch", progress, stats) or stop
+        if _due(self.job.checkpoint, step, progress):  # last: it shall know the next epoch's learning rate
+            self._checkpoint(progress, meter)
+        return progress, stop
+
+    def _scored(self, progress: Progress, meter: Meter, stats: dict[str, float]) -> Progress:
+        """The progress with a new score; its results also go into `stats`."""
+        meter.tell()
+        results = self._validate(progress)
+        stats.update({f"val_{name}": value for name, value in results.items()})
+        return progress.scored(_first_score(results))
 
     def _validate(self, progress: Progress) -> dict[str, float]:
-        assert self.valid is not None  # asked only where there is one
+        assert self.valid is not None  # a job validates only where there are data for it
         self._notice("before_val_epoch", progress)
         score = Score.empty(self.job.metrics)
         for batch in self.valid.epoch(0):
@@ -182,10 +192,10 @@ class _Run:
         self._notice("after_val_epoch", progress, results)
         return results
 
-    def _checkpoint(self, progress: Progress) -> None:
+    def _checkpoint(self, progress: Progress, meter: Meter) -> None:
+        meter.tell()
         if self.rank.index == 0:
-            position = {"seed": self.job.seed, "epoch": progress.epoch, "step": progress.step_in_epoch}
-            path = checkpoint.save(self.job.checkpoint_dir, self.replica.state(), progress, position)
+            path = checkpoint.save(self.job.checkpoint_dir, self.replica.state(), progress, self.job.position(progress))
             self._tell(Checkpointed(path, progress.step))
         self.sink.put(Tick())
 
@@ -208,6 +218,19 @@ class _Run:
     def _tell(self, event: Any) -> None:
         if self.rank.index == 0:
             self.sink.put(event)
+
+
+def _due(trigger: Trigger | None, *moments: Progress) -> bool:
+    return trigger is not None and any(trigger(moment) for moment in moments)
+
+
+def _marking_last(items: Iterator[T]) -> Iterator[tuple[T, bool]]:
+    """(item, whether it is the last one): looks one item ahead."""
+    held = next(items, None)
+    while held is not None:
+        following = next(items, None)
+        yield held, following is None
+        held = following
 
 
 def _first_score(results: Mapping[str, float]) -> float:

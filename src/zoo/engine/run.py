@@ -23,7 +23,7 @@ from zoo.engine.checkpoint import Checkpoint
 from zoo.engine.contracts import Batch, Cluster, Shards, Sink
 from zoo.engine.data import columns
 from zoo.engine.errors import UsageError, WorkerFailed, ZooError
-from zoo.engine.events.events import Event, Resumed, RunEnded, RunStarted
+from zoo.engine.events.events import EpochEnded, Event, Resumed, RunEnded, RunStarted
 from zoo.engine.jobs import FitJob, PredictJob, ScoreJob
 from zoo.engine.loop import Trained
 from zoo.engine.replicas import Packed
@@ -82,7 +82,7 @@ def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int,
         WorkerFailed: ranks failed; see `zoo.engine.errors`.
     """
     began = time.perf_counter()
-    placed = _Placed(sink, str(cluster))
+    placed = _Witness(sink, str(cluster))
     try:
         trained = _attempts(job, shards, cluster, world, placed)
     except BaseException as error:
@@ -94,11 +94,12 @@ def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int,
     return trained
 
 
-def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: Sink) -> Trained:
+def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: _Witness) -> Trained:
     attempt = 1
     while True:
         try:
-            return cluster.gang(partial(loop.fit, job), shards, world, sink, job.stall_timeout)[0]
+            trained = cluster.gang(partial(loop.fit, job), shards, world, sink, job.stall_timeout)[0]
+            return dataclasses.replace(trained, epochs=(*sink.before(job.start.epoch), *trained.epochs))
         except WorkerFailed as error:
             decision = after_failure(error, attempt, job, _latest(job))
             if isinstance(decision, GiveUp):
@@ -174,8 +175,9 @@ def _names(outputs: int) -> tuple[str, ...]:
 
 def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray, ...]:
     """The model's outputs for a row or two: zeros where the schema tells the shapes, else the first rows."""
-    specs = columns.describe(shards.schema, job.columns.features)
-    if all(None not in spec.shape and spec.dtype != object for spec in specs):
+    first = None if shards.schema.names else shards.peek()  # only a user's loader has no schema of its own
+    specs = columns.describe(shards.schema if first is None else first.schema, job.columns.features)
+    if first is None and all(None not in spec.shape and spec.dtype != object for spec in specs):
         zeros = tuple(np.zeros((2, *(size or 0 for size in spec.shape)), spec.dtype) for spec in specs)
         try:
             return packed.replica(job.threads).predict(Batch(zeros, (), 2))
@@ -183,7 +185,7 @@ def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray,
             raise
         except Exception:  # noqa: BLE001  a user's model may refuse zeros in any way: ask it with real rows
             _log.debug("the model does not take zeros; its outputs are found with the first rows", exc_info=True)
-    first = shards.peek()
+    first = first or shards.peek()
     if first is None or first.num_rows == 0:
         raise UsageError(
             "the data has no rows, and its columns do not tell the length of their lists "
@@ -194,13 +196,20 @@ def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray,
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """Adds the cluster's name to the event that a run has started."""
+class _Witness:
+    """Hears what the ranks tell: adds the cluster's name, and remembers the epochs of attempts that were lost later."""
 
     sink: Sink
     place: str
+    ended: dict[int, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def put(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             event = dataclasses.replace(event, place=self.place)
+        elif isinstance(event, EpochEnded):
+            self.ended[event.epoch] = event.stats
         self.sink.put(event)
+
+    def before(self, epoch: int) -> list[Mapping[str, float]]:
+        """The statistics of the epochs that this run had completed before an attempt that began at `epoch`."""
+        return [self.ended[number] for number in sorted(self.ended) if number <= epoch]

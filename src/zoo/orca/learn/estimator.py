@@ -36,6 +36,7 @@ from zoo.orca.learn.words import (
     names_of,
     parse_bytes,
     rows_per_step,
+    start_of,
 )
 
 
@@ -65,6 +66,8 @@ class Estimator:
         self._workers_per_node = workers_per_node
         self._seed = seed
         self._progress = Progress()
+        self._position: dict[str, Any] = {}
+        self._loaded = False
         self._state: Any = None
         self._clip: ConstantClip | NormClip | None = None
         self._summaries: tuple[str, str] | None = None
@@ -132,12 +135,13 @@ class Estimator:
         shards = {TRAIN: train.shards}
         if validation_data is not None:
             shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
-        start = dataclasses.replace(self._progress, step_in_epoch=0, epoch_ended=False)
+        rows = rows_per_step(batch_size, train)
+        start = start_of(self._progress, self._position if self._loaded else {}, rows)
         called = listed(callbacks)
         job = FitJob(
             spec=dataclasses.replace(self._spec, clip=self._clip, callbacks=called),
             columns=train.columns,
-            batch_size=rows_per_step(batch_size, train),
+            batch_size=rows,
             end=end_of(start, epochs, max_steps, end_trigger),
             epochs=start.epoch + epochs,
             start=start,
@@ -157,6 +161,8 @@ class Estimator:
         with self._listening() as sink:
             trained = run.fit(job, shards, cluster, self._world(cluster), sink)
         self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
+        self._position = job.position(trained.progress)
+        self._loaded = False
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(
@@ -275,10 +281,13 @@ class Estimator:
         """Writes a checkpoint (weights, optimizer, schedule, progress) under a directory; returns its path."""
         if self._state is None:
             raise UsageError("nothing to save yet: a checkpoint needs the optimizer's state. Call fit() first.")
-        return checkpoint.save(model_path, self._state, self._progress, {"seed": self._seed})
+        return checkpoint.save(model_path, self._state, self._progress, self._position)
 
     def load_checkpoint(self, model_path: str) -> None:
         """Goes back to a checkpoint: its own path, a run's directory or a model_dir (then the newest complete one).
+
+        The next `fit` goes on from there. Where the checkpoint was written in the middle of an epoch, it must be given
+        the same data and batch_size; what is left of that epoch counts as one of its `epochs`.
 
         Raises:
             CheckpointDamaged: the one that was named is damaged.
@@ -286,7 +295,9 @@ class Estimator:
         """
         found = checkpoint.load(latest_checkpoint(model_path))
         self._spec.absorb(found.state)
-        self._state, self._progress = found.state, found.progress
+        self._state, self._progress, self._position = found.state, found.progress, dict(found.plan)
+        self._seed = self._position.get("seed", self._seed)
+        self._loaded = True
 
     def load_orca_checkpoint(self, path: str, version: int | None = None, prefix: str | None = None) -> None:
         """The older name of `load_checkpoint`.
@@ -344,7 +355,7 @@ class Estimator:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _adapt(self, data: Any, features: Names, labels: Names) -> Adapted:
-        adapted = adapt(data, names_of(features), names_of(labels))
+        adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
         if adapted.shards.schema.names:
             wanted = (*adapted.columns.features, *adapted.columns.labels)
             self._schema = columns.describe(adapted.shards.schema, wanted)
@@ -363,7 +374,7 @@ class Estimator:
         return convert_trigger(trigger)
 
     def _run_directory(self) -> str:
-        if self._model_dir and not self._run_dir:
+        if self._model_dir:
             self._run_dir = checkpoint.new_run_directory(self._model_dir, datetime.now())
         return self._run_dir
 

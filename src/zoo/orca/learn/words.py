@@ -1,13 +1,15 @@
 """The words of a call, as the engine takes them.
 
-Owns: amounts of memory, when to end, names of columns, which checkpoint.
+Owns: amounts of memory, where to start and when to end, names of columns, which checkpoint.
 Leaves: what is done with them (estimator).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.engine import checkpoint
@@ -15,6 +17,8 @@ from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
 from zoo.engine.progress import Progress
 from zoo.engine.triggers import MaxEpoch, MaxIteration, Trigger, convert_trigger
+
+_log = logging.getLogger("zoo")
 
 Names = Sequence[str] | str | None
 
@@ -57,6 +61,24 @@ def checkpoint_of_step(directory: str, step: int) -> str:
         if path.rstrip("/").endswith(f"checkpoint-{step:09d}"):
             return path
     raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
+
+
+def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int) -> Progress:
+    """Where `fit` begins: in the middle of an epoch only where a checkpoint was loaded that was written there.
+
+    Args:
+        progress: of the model.
+        loaded: the position of a checkpoint that was loaded since the last `fit` (`FitJob.position`); empty for none.
+        batch_size: of the new run; with another one than the checkpoint's its steps mean other rows.
+    """
+    step = progress.step_in_epoch if loaded else 0
+    if step and loaded.get("batch_size") != batch_size:
+        _log.warning(
+            "the checkpoint was written in the middle of epoch %d with batch_size=%s: with batch_size=%s that epoch "
+            "begins anew.", progress.epoch + 1, loaded.get("batch_size"), batch_size,
+        )  # fmt: skip
+        step = 0
+    return dataclasses.replace(progress, step_in_epoch=step, epoch_ended=False)
 
 
 def end_of(start: Progress, epochs: int, max_steps: int | None, trigger: Any) -> Trigger:
