@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ Names: TypeAlias = "tuple[str, ...] | None"
 
 _HERE = "zoo.engine.data.adapters"
 _LOADERS = "zoo.engine.frameworks.torch.loaders"
+_CREATOR = "adapt_creator"
 
 ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its adapter
     "pyspark.sql": "zoo.engine.clusters.spark.frames:adapt_frame",
@@ -45,9 +47,9 @@ ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its a
     "builtins.tuple": f"{_HERE}:adapt_arrays",
     "builtins.list": f"{_HERE}:adapt_arrays",
     "builtins.str": f"{_HERE}:adapt_files",
-    "builtins.function": f"{_LOADERS}:adapt_creator",
-    "builtins.method": f"{_LOADERS}:adapt_creator",
-    "functools.partial": f"{_LOADERS}:adapt_creator",
+    "builtins.function": f"{_LOADERS}:{_CREATOR}",
+    "builtins.method": f"{_LOADERS}:{_CREATOR}",
+    "functools.partial": f"{_LOADERS}:{_CREATOR}",
 }
 
 PROTOCOLS: Mapping[str, str] = {  # a method that any type may have -> its adapter
@@ -84,13 +86,19 @@ class Adapter(Protocol):
         """Raises UsageError for every mistake that can be seen before rows are read."""
 
 
-def adapt(data: Any, features: str | Sequence[str] | None = None, labels: str | Sequence[str] | None = None) -> Adapted:
+def adapt(
+    data: Any,
+    features: str | Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Adapted:
     """Finds out what `data` is.
 
     Args:
         data: see `ACCEPTED`.
         features: the input columns, in the order of the model's inputs; None where the data tell.
         labels: the target columns; None where the data tell, or there are none.
+        config: the first argument of a creator ``f(config, batch_size)``.
 
     Raises:
         UsageError: data of another kind, columns that are needed and None, columns that make no array.
@@ -105,6 +113,8 @@ def adapt(data: Any, features: str | Sequence[str] | None = None, labels: str | 
     if target is None:
         raise UsageError(f"data must be {ACCEPTED}. Received: {type(data).__module__}.{type(data).__qualname__}")
     module, _, name = target.partition(":")
+    if name == _CREATOR:
+        data = partial(data, dict(config or {}))
     adapter: Adapter = getattr(importlib.import_module(module), name)
     return adapter(data, inputs, targets)
 

@@ -84,7 +84,8 @@ class ExtendedShards:
 
         for new in self.fn(batches()):
             part, batch = waiting.pop(0)
-            yield part, pa.RecordBatch.from_arrays([*batch.columns, *new.columns], schema=self.schema)
+            schema = pa.schema([*batch.schema, *self.added])  # a loader's own is known batch by batch
+            yield part, pa.RecordBatch.from_arrays([*batch.columns, *new.columns], schema=schema)
 
     def peek(self) -> pa.RecordBatch | None:
         """The first rows that there are."""
