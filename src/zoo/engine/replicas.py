@@ -7,14 +7,12 @@ Leaves: what a replica does.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-import cloudpickle
-
 from zoo.engine.contracts import ModelSpec, Rank, Replica
+from zoo.engine.parcels import Parcel
 
 _KEPT = 2
 _built: OrderedDict[tuple[str, int], Replica] = OrderedDict()
@@ -26,12 +24,12 @@ class Packed:
     """A model spec as it travels; unpacked only where no replica of the same content was built before.
 
     Attributes:
-        digest: SHA-256 of the payload.
-        payload: the spec, pickled.
+        digest: SHA-256 of its content.
+        parcel: the spec, packed.
     """
 
     digest: str
-    payload: bytes = field(repr=False)
+    parcel: Parcel = field(repr=False)
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Packed:
@@ -40,15 +38,15 @@ class Packed:
         Raises:
             NotPicklable: the spec holds something that cannot travel.
         """
-        payload: bytes = cloudpickle.dumps(spec)
-        return cls(hashlib.sha256(payload).hexdigest(), payload)
+        parcel = Parcel.of(spec)
+        return cls(hashlib.sha256(parcel.payload).hexdigest(), parcel)
 
     def replica(self, threads: int) -> Replica:
         """The replica in this process, using `threads` CPU threads."""
         key = (self.digest, threads)
         with _lock:
             if key not in _built:
-                spec: ModelSpec = pickle.loads(self.payload)  # noqa: S301  packed by this job's driver
+                spec: ModelSpec = self.parcel.open()
                 _built[key] = spec.build(spec.place(Rank(threads=threads)))
             _built.move_to_end(key)
             while len(_built) > _KEPT:

@@ -23,7 +23,9 @@ from zoo.engine.errors import RankLost, RankStalled
 
 JOIN_SECONDS = 180.0
 GRACE_SECONDS = 3.0
+EXIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
+_BROKE = "ended without a word (its connection broke)"
 _NOBODY: Mapping[int, str] = {}
 
 
@@ -139,7 +141,7 @@ class Board:
         if not data:
             self._selector.unregister(place.connection)
             if not place.done and index not in self._failures:
-                self._failures[index] = Failure.lost(index, "ended without a word (its connection broke)")
+                self._failures[index] = Failure.lost(index, _BROKE)
             return
         for kind, payload in place.frames.feed(data):
             self._take(index, place, kind, payload)
@@ -177,11 +179,15 @@ class Board:
                 self._failures[index] = Failure.lost(index, how)
 
     def _collect_failures(self, gone: Callable[[], Mapping[int, str]]) -> None:
-        """Waits a moment for the other ranks' own words, then raises."""
+        """Waits a moment for the other ranks' own words, and for how lost processes ended; then raises."""
         until = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < until and not self._accounted():
             self._hear(_LOOK_SECONDS)
         self._note_gone(gone())
+        until = min(until, time.monotonic() + EXIT_SECONDS)
+        while time.monotonic() < until and not self._lost_are_told():
+            time.sleep(0.01)
+            self._note_gone(gone())
         raise raised([self._failures[index] for index in sorted(self._failures)], self.world)
 
     def _accounted(self) -> bool:
@@ -189,6 +195,9 @@ class Board:
         return len(done | set(self._failures)) == self.world and any(
             failure.kind != "peer" for failure in self._failures.values()
         )
+
+    def _lost_are_told(self) -> bool:
+        return not any(f.kind == "lost" and f.headline.endswith(_BROKE) for f in self._failures.values())
 
     def _absent(self) -> RankLost:
         missing = [index for index in range(self.world) if index not in self._places]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -20,14 +21,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cloudpickle
-
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import frame
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
 from zoo.engine.data.held import MemoryStore
 from zoo.engine.data.mapped import ExtendedShards, MappedShards
 from zoo.engine.errors import NotEnoughSlots
+from zoo.engine.parcels import Parcel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,8 +98,7 @@ class LocalCluster:
 
 def _payload(task: Task[T], shards: Mapping[str, Shards], rank: Rank) -> bytes:
     own = {name: part.share(rank.index, rank.world) for name, part in shards.items()}
-    payload: bytes = cloudpickle.dumps((task, own, rank))
-    return payload
+    return pickle.dumps((rank, Parcel.of((task, own))))
 
 
 @contextmanager

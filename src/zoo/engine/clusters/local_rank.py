@@ -13,8 +13,8 @@ from zoo.engine.clusters.seat import Wire, sit
 def main() -> None:
     """Entry point; ``sys.argv[1]`` is the inherited socket's number. Errors go to the driver, not to the console."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    task, shards, rank = pickle.loads(receive(connection))  # noqa: S301  from the parent, over its own socket pair
+    rank, packed = pickle.loads(receive(connection))  # noqa: S301  from the parent, over its own socket pair
     try:
-        sit(Wire(connection), rank, task, shards)
+        sit(Wire(connection), rank, packed, {})
     except BaseException:  # noqa: BLE001  the driver has been told
         sys.exit(1)

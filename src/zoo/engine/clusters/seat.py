@@ -22,9 +22,10 @@ from typing import Any
 
 from zoo.engine.clusters.channel import frame, receive
 from zoo.engine.clusters.failures import Failure
-from zoo.engine.contracts import Rank, Shards, T, Task
+from zoo.engine.contracts import Rank, Shards
 from zoo.engine.errors import PeerLost
 from zoo.engine.events.events import Event, Logged, Tick
+from zoo.engine.parcels import Parcel
 
 BEAT_SECONDS = 0.5
 GRACE_SECONDS = 3.0
@@ -95,23 +96,24 @@ class Wire:
             os._exit(_ABANDONED)
 
 
-def sit(wire: Wire, rank: Rank, task: Task[T], shards: Mapping[str, Shards]) -> None:
-    """Runs the task as a rank of a gang and tells the driver how it went.
+def sit(wire: Wire, rank: Rank, packed: Parcel, shards: Mapping[str, Shards]) -> None:
+    """Unpacks the task, runs it as a rank of a gang, and tells the driver how all of that went.
 
     Args:
         wire: the connection to the driver; closed on return.
         rank: who this is; its rendezvous is filled in if it is empty.
-        task: what to run.
-        shards: the task's data.
+        packed: (what to run, data that it takes along).
+        shards: the task's other data.
 
     Raises:
         BaseException: what the task raised, after the driver was told.
     """
     try:
+        task, carried = packed.open()
         meeting = wire.meet(rank.host, _free_port(rank.host))
         rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or meeting)
         with _heard(wire, rank.index):
-            result = task(rank, shards, wire)
+            result = task(rank, {**carried, **shards}, wire)
         wire.send("done", result)
     except BaseException as error:
         wire.send("failed", Failure.of(rank.index, error))

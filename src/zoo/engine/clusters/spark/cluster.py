@@ -30,6 +30,7 @@ from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
 from zoo.engine.data.objects import PART, ObjectRows, Reading
 from zoo.engine.errors import NotEnoughSlots
+from zoo.engine.parcels import Parcel
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -75,7 +76,7 @@ class SparkCluster:
             framed = {name: found for name, one in shards.items() if (found := _frame_of(one)) is not None}
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
-            stage = _Stage(self.session, self._input(framed, world), _seat(place, task, dealt, carried))
+            stage = _Stage(self.session, self._input(framed, world), _seat(place, Parcel.of((task, carried)), dealt))
             with stage:
                 return board.run(lambda: {} if board.failing else stage.gone(world))
         finally:
@@ -181,7 +182,7 @@ def _reading_of(shards: Shards) -> Reading | None:
 
 
 def _seat(
-    place: _Place, task: Task[Any], framed: Mapping[str, _Dealt], carried: Mapping[str, Shards]
+    place: _Place, packed: Parcel, framed: Mapping[str, _Dealt]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function of the barrier stage's tasks. It closes over plain values: no session, no frame."""
 
@@ -196,7 +197,7 @@ def _seat(
         dealer = Dealer(batches, max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
-            sit(wire, rank, task, {**carried, **own})
+            sit(wire, rank, packed, own)
         except Exception:  # noqa: BLE001, S110  the driver has been told; Spark would only print it again, in Java
             pass
         finally:
