@@ -1,0 +1,52 @@
+"""One suite, every cluster and every framework: the tables are in `places` and `rooms`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+import places
+import pytest
+import rooms
+from places import CLUSTERS, Here
+from rooms import FRAMEWORKS, Framework
+
+from zoo.engine import session
+from zoo.engine.clusters.inline import InlineCluster
+
+for module in (places, rooms):
+    cloudpickle.register_pickle_by_value(module)  # Spark's workers do not know the tests' folder
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`here, world` run over every cluster and its worlds, `here` alone over every cluster, `framework` over all."""
+    if "framework" in metafunc.fixturenames:
+        metafunc.parametrize("framework", FRAMEWORKS, indirect=True)
+    if "world" in metafunc.fixturenames:
+        pairs = [(name, world) for name, place in CLUSTERS.items() for world in place.worlds]
+        metafunc.parametrize("here, world", pairs, indirect=["here"], ids=[f"{name}-{world}" for name, world in pairs])
+    elif "here" in metafunc.fixturenames:
+        metafunc.parametrize("here", CLUSTERS, indirect=True)
+
+
+@pytest.fixture
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """One of `FRAMEWORKS`."""
+    return FRAMEWORKS[request.param]
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest) -> Here:
+    """One of `CLUSTERS`, at work."""
+    place = CLUSTERS[request.param]
+    running: Any = request.getfixturevalue("spark") if place.needs_spark else None
+    return Here(request.param, place, running)
+
+
+@pytest.fixture
+def inline() -> Iterator[None]:
+    """This process is the current cluster."""
+    session.begin(InlineCluster())
+    yield
+    session.end()

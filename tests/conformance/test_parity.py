@@ -1,0 +1,48 @@
+"""Distributed equals local: any number of ranks, anywhere, gives the plain loop's weights."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
+from places import Here
+from rooms import EPOCHS, ROWS, Framework, table
+
+MODELS = ("mlp-adam", "mlp-sgd-momentum-decay", "many-inputs", "mlp-clipped")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_any_number_of_ranks_gives_the_plain_loops_weights(
+    here: Here, world: int, framework: Framework, model: str
+) -> None:
+    shards = shards_of(here, framework, model, table())
+    job = job_for(framework, model)
+    before = framework.weights(job.spec)
+    trained = fit(job, shards, here, world)
+    ours = framework.weights(job.spec)
+    assert_equal(ours, plain(framework, model, shards))
+    assert all(np.abs(ours[name] - value).max() > 1e-3 for name, value in before.items())
+    assert [stats["num_samples"] for stats in trained.epochs] == [ROWS] * EPOCHS
+    assert [stats["batch_count"] for stats in trained.epochs] == [7] * EPOCHS
+
+
+def test_models_may_live_in_modules_beside_the_program(
+    here: Here, framework: Framework, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where workers see the driver's files, modules need not be sent."""
+    (tmp_path / "beside_the_program.py").write_text(
+        "def loss(output, target):\n    return ((output - target) ** 2).mean()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shards = shards_of(here, framework, MODELS[0], table())
+    job = job_for(framework, MODELS[0])
+    job.spec.loss = importlib.import_module("beside_the_program").loss
+    try:
+        fit(job, shards, here, here.place.worlds[-1])
+    finally:
+        del sys.modules["beside_the_program"]
+    assert_equal(framework.weights(job.spec), plain(framework, MODELS[0], shards))

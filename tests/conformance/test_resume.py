@@ -1,0 +1,171 @@
+"""A run that was interrupted, at any step, ends with the weights of one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
+from places import CLUSTERS, Here
+from rooms import BATCH, EPOCHS, ROWS, Framework, Mlp, table
+
+from zoo.engine import checkpoint, run
+from zoo.engine.errors import WorkerFailed
+from zoo.engine.events.events import Resumed
+from zoo.engine.events.sinks import MemorySink
+from zoo.engine.loop import TRAIN
+from zoo.engine.triggers import EveryEpoch, MaxIteration, SeveralIteration
+from zoo.orca.learn.pytorch import Estimator
+
+MODEL = "many-inputs"
+MIDDLE = 10  # steps: the fourth of the second epoch's seven
+OTHER_WORLD = {"inline": 1, "local": 2, "spark": 2}
+
+
+@pytest.mark.parametrize(("stop", "trigger"), [(7, EveryEpoch()), (MIDDLE, SeveralIteration(5))])
+def test_goes_on_where_it_stopped_with_another_number_of_ranks(
+    here: Here, framework: Framework, tmp_path: Path, stop: int, trigger: Any
+) -> None:
+    shards = shards_of(here, framework, MODEL, table())
+    first = job_for(framework, MODEL, end=MaxIteration(stop), checkpoint=trigger, checkpoint_dir=str(tmp_path))
+    fit(first, shards, here, 1)
+    found = checkpoint.latest(str(tmp_path)).checkpoint
+    assert found is not None
+    assert (found.progress.step, found.progress.step_in_epoch) == (stop, stop % 7)
+    rest = job_for(framework, MODEL, start=found.progress, state=found.state)
+    trained = fit(rest, shards, here, OTHER_WORLD[here.name])
+    assert_equal(framework.weights(rest.spec), plain(framework, MODEL, shards))
+    assert (trained.progress.epoch, trained.progress.rows) == (EPOCHS, EPOCHS * ROWS)
+
+
+class DiesOnce(Mlp):
+    """Ends its process at one step, the first time that it comes there."""
+
+    def __init__(self, mark: Path, step: int) -> None:
+        super().__init__()
+        self.mark, self.step, self.seen = mark, step, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        if self.seen == self.step and not self.mark.exists() and torch.distributed.get_rank() == 1:
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("name", ["local", "spark"])
+def test_a_killed_rank_costs_only_the_steps_since_the_last_checkpoint(
+    framework: Framework, tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    place = CLUSTERS[name]
+    here = Here(name, place, request.getfixturevalue("spark") if place.needs_spark else None)
+    shards = shards_of(here, framework, "mlp-adam", table())
+    job = job_for(framework, "mlp-adam", checkpoint=SeveralIteration(5) | EveryEpoch(), checkpoint_dir=str(tmp_path))
+    dying = DiesOnce(tmp_path / "died", step=13)
+    dying.load_state_dict(job.spec.model.state_dict())
+    job.spec.model, job.spec.optimizer = dying, framework.models["mlp-adam"].optimizer(dying.parameters())
+    heard = MemorySink()
+    trained = fit(job, shards, here, 2, heard)
+    (resumed,) = [event for event in heard.events if isinstance(event, Resumed)]
+    assert (resumed.step, resumed.attempt) == (10, 2)
+    assert "rank" in resumed.reason
+    assert_equal(framework.weights(job.spec), plain(framework, "mlp-adam", shards))
+    assert [stats["epoch"] for stats in trained.epochs] == [1, 2, 3]
+
+
+def test_without_a_place_for_checkpoints_a_killed_rank_says_how_to_get_recovery(
+    framework: Framework, tmp_path: Path
+) -> None:
+    here = Here("local", CLUSTERS["local"], None)
+    dying = DiesOnce(tmp_path / "died", step=2)
+    job = job_for(framework, "mlp-adam")
+    job.spec.model, job.spec.optimizer = dying, torch.optim.SGD(dying.parameters(), lr=0.1)
+    with pytest.raises(WorkerFailed, match="(?s)rank 1 .*SIGKILL.*give the estimator a model_dir") as caught:
+        run.fit(job, {TRAIN: shards_of(here, framework, "mlp-adam", table())}, here.cluster, 2, MemorySink())
+    assert caught.value.ranks == (1,)
+
+
+def _estimator(model_dir: Path | None = None, **words: Any) -> Any:
+    torch.manual_seed(0)
+    model = Mlp()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    place = str(model_dir) if model_dir else None
+    return Estimator.from_torch(model=model, optimizer=optimizer, loss=torch.nn.MSELoss(), model_dir=place, **words)
+
+
+WORDS: dict[str, Any] = {"feature_cols": ["x"], "label_cols": ["y"], "batch_size": BATCH}
+
+
+@pytest.mark.parametrize("steps", [7, MIDDLE])
+def test_an_estimator_goes_on_from_a_checkpoint_in_the_middle_of_its_epoch(
+    inline: None, tmp_path: Path, steps: int
+) -> None:
+    undisturbed = _estimator()
+    undisturbed.fit(table(), epochs=3, **WORDS)
+    _estimator(tmp_path).fit(table(), epochs=3, max_steps=steps, checkpoint_trigger=SeveralIteration(steps), **WORDS)
+    other = _estimator()
+    other.load_checkpoint(str(tmp_path))
+    history = other.fit(table(), epochs=2, **WORDS)
+    assert [(stats["epoch"], stats["batch_count"]) for stats in history] == [(2, 14 - steps), (3, 7)]
+    assert_equal(_weights(other), _weights(undisturbed), 0)
+
+
+def test_a_saved_checkpoint_brings_seed_and_position_along(inline: None, tmp_path: Path) -> None:
+    undisturbed = _estimator(seed=4)
+    undisturbed.fit(table(), epochs=2, **WORDS)
+    first = _estimator(seed=4)
+    first.fit(table(), epochs=2, max_steps=3, **WORDS)
+    first.save_checkpoint(str(tmp_path))
+    other = _estimator(seed=9)
+    other.load_checkpoint(str(tmp_path))
+    other.fit(table(), epochs=2, **WORDS)
+    assert_equal(_weights(other), _weights(undisturbed), 0)
+
+
+def test_with_another_batch_size_the_interrupted_epoch_begins_anew(
+    inline: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = _estimator()
+    first.fit(table(), max_steps=3, **WORDS)
+    first.load_checkpoint(first.save_checkpoint(str(tmp_path)))
+    (stats,) = first.fit(table(), **WORDS | {"batch_size": 50})
+    assert (stats["epoch"], stats["num_samples"]) == (1, ROWS)
+    assert "batch_size=16" in caplog.text
+
+
+@pytest.mark.parametrize("steps", [7, MIDDLE])
+def test_schedules_by_the_epoch_go_on_too(inline: None, tmp_path: Path, steps: int) -> None:
+    words = {
+        "scheduler_creator": lambda optimizer, config: torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.3),
+        "scheduler_step_freq": "epoch",
+    }
+    undisturbed = _estimator(**words)
+    undisturbed.fit(table(), epochs=3, **WORDS)
+    _estimator(tmp_path, **words).fit(
+        table(), epochs=3, max_steps=steps, checkpoint_trigger=SeveralIteration(steps) | EveryEpoch(), **WORDS
+    )
+    other = _estimator(**words)
+    other.load_checkpoint(str(tmp_path))
+    other.fit(table(), epochs=2, **WORDS)
+    assert_equal(_weights(other), _weights(undisturbed), 0)
+
+
+def test_each_fit_has_a_run_of_its_own(inline: None, tmp_path: Path) -> None:
+    """So that a lost rank never brings back what an abandoned future had written."""
+    estimator = _estimator(tmp_path)
+    estimator.fit(table(), epochs=1, **WORDS)
+    first = estimator.latest_checkpoint()
+    estimator.fit(table(), epochs=1, **WORDS)
+    estimator.load_checkpoint(first)
+    estimator.fit(table(), epochs=1, max_steps=2, checkpoint_trigger=SeveralIteration(1), **WORDS)
+    latest = estimator.latest_checkpoint()
+    assert latest.endswith("checkpoint-000000009")
+    assert Path(latest).parent != Path(first).parent
+
+
+def _weights(estimator: Any) -> dict[str, Any]:
+    return {name: value.numpy().copy() for name, value in estimator.get_model().state_dict().items()}
