@@ -59,8 +59,8 @@ class Problem(NamedTuple):
 # (key, limit): (budget, reason). An entry that is no longer needed fails the check too.
 EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
     ("zoo.engine.contracts", "lines"): (
-        260,
-        "the one page that everybody reads first: FeedRequest and Rank are documented field by field there",
+        290,
+        "the one page that everybody reads first: FeedRequest and Rank are documented field by field there; Store",
     ),
     ("zoo.orca.learn.estimator.Estimator.fit", "function lines"): (
         60,

@@ -84,7 +84,7 @@ def same(got: Any, wanted: Any) -> None:
 # --- partition, collect, transform ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shards", [1, 3, 10])
+@pytest.mark.parametrize("shards", [1, 3])
 def test_partition_cuts_as_numpy_does(cluster: Cluster, shards: int) -> None:
     made = XShards.partition({"x": (X, [Y]), "y": Y}, shards)
     xs, ys = np.array_split(X, shards), np.array_split(Y, shards)
@@ -162,7 +162,7 @@ def test_functions_that_cannot_travel(cluster: Cluster) -> None:
         shards.transform_shard(lambda x: lock)
     with pytest.raises(NotPicklable, match="the function given to transform_shard, or one of its arguments"):
         shards.transform_shard(lambda x, arg: x, lock)
-    with pytest.raises(NotPicklable, match=r"shard 0 of partition 0 \(lock\) cannot travel"):
+    with pytest.raises(NotPicklable, match=r"shard 0 of partition \d \(lock\) cannot travel"):
         shards.transform_shard(lambda x: __import__("threading").Lock())
     with pytest.raises(UsageError, match="takes a function. Received: 3"):
         shards.transform_shard(3)
@@ -234,7 +234,7 @@ def test_split(cluster: Cluster) -> None:
 # --- repartition ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 7, 10])
+@pytest.mark.parametrize("parts", [1, 3, 10])
 def test_repartition_gives_what_partition_gives(cluster: Cluster, parts: int) -> None:
     data = {"x": (X, [Y, Y]), "y": Y}
     got = XShards.partition(data, 4).repartition(parts)
@@ -242,7 +242,7 @@ def test_repartition_gives_what_partition_gives(cluster: Cluster, parts: int) ->
     assert got.num_partitions() == parts
 
 
-@pytest.mark.parametrize(("sizes", "parts"), [((3, 0, 4), 2), ((5,), 3), ((1, 1, 1), 5), ((0, 2), 1)])
+@pytest.mark.parametrize(("sizes", "parts"), [((3, 0, 4), 2), ((1, 1), 5), ((0, 2), 1)])
 def test_repartition_of_frames(cluster: Cluster, sizes: tuple[int, ...], parts: int) -> None:
     shards = frames(cluster, *sizes)
     whole = pd.concat(shards.collect())

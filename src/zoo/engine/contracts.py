@@ -200,6 +200,9 @@ class Kept(Shards, Protocol):
     def keep(self) -> None:
         """Keeps the rows, from their next reading on. Idempotent."""
 
+    def make(self) -> None:
+        """Makes the rows now, where they are; none visits the driver."""
+
     def release(self) -> None:
         """Gives memory and disk back; the rows can be made again. Idempotent."""
 

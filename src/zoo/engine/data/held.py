@@ -52,6 +52,11 @@ class KeptShards:
         """Keeps the rows, from their next reading on."""
         self.kept = True
 
+    def make(self) -> None:
+        """Makes the rows; those that are not to be kept are thrown away."""
+        for _ in self._now().open(0, 1):
+            pass
+
     def release(self) -> None:
         """Gives the memory back; the rows can be made again."""
         self.kept, self._rows = False, None

@@ -7,13 +7,11 @@ Leaves: cutting and joining one object (nests), moving rows between processes (c
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
-
-import pyarrow as pa
 
 from zoo.engine.data import nests
 from zoo.engine.data.objects import Item
@@ -165,10 +163,3 @@ def length(value: Any) -> int:
 def items_in(value: Any) -> int | None:
     """Items of a list or tuple; None for other objects."""
     return len(value) if isinstance(value, list | tuple) else None
-
-
-def drain(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """A `Mapper` that only sees to it that rows are made."""
-    for _ in batches:
-        pass
-    yield from ()

@@ -212,8 +212,7 @@ class XShards:
 
     def compute(self) -> XShards:
         """Computes the shards now."""
-        for _ in self._cluster.map(moves.drain, self._rows, OBJECTS).open(0, 1):
-            pass
+        self._rows.make()
         return self
 
     # --- training and prediction -------------------------------------------------------------------------------------

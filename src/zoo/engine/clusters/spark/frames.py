@@ -130,6 +130,11 @@ class FrameShards:
         """Spark caches the rows, in memory and on disk, when they are next computed."""
         self.frame.persist()
 
+    def make(self) -> None:
+        """Computes the rows; Spark throws away those that it does not cache."""
+        with in_own_words():
+            self.frame.write.format("noop").mode("overwrite").save()
+
     def release(self) -> None:
         """Spark's cache forgets them."""
         if sessions.alive(self.frame.sparkSession):

@@ -1,0 +1,104 @@
+"""Predictions on a Spark DataFrame, as Spark's users know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from zoo.engine.clusters.spark.cluster import SparkCluster
+from zoo.engine.clusters.spark.faults import in_own_words, told
+from zoo.engine.data.adapters import adapt
+from zoo.engine.data.columns import from_array
+from zoo.engine.errors import DataError, WorkerFailed
+
+OUTPUTS = {
+    "number": lambda a: a / 2,
+    "vector": lambda a: np.stack([a, -a], 1),
+    "matrix": lambda a: np.stack([a, -a], 1)[:, None, :],
+}
+
+
+def predicted(frame: Any, made: dict[str, str]) -> Any:
+    """The frame for a model whose outputs, by column name, are of these kinds."""
+    makers = {name: OUTPUTS[kind] for name, kind in made.items()}
+
+    def of(a: np.ndarray) -> list[tuple[pa.Field, pa.Array]]:
+        return [from_array(name, make(a.astype("f4"))) for name, make in makers.items()]
+
+    def fn(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_arrays([array for _, array in of(batch.column(0).to_numpy())], schema=schema)
+
+    schema = pa.schema([field for field, _ in of(np.ones(1))])
+    adapted = adapt(frame, ["a b"])
+    return adapted.give_back(SparkCluster(frame.sparkSession, 1, 2).extend(fn, adapted.shards, schema))
+
+
+@pytest.fixture
+def frame(spark: Any) -> Any:
+    return spark.createDataFrame(
+        [(i, f"word {i}", -1.0) for i in range(5)], "`a b` long, word string, prediction double"
+    )
+
+
+def test_numbers_vectors_and_matrices(frame: Any) -> None:
+    from pyspark.ml.linalg import DenseVector
+
+    got = predicted(frame, {"prediction": "number", "v": "vector", "m": "matrix"})
+    assert got.columns == ["a b", "word", "prediction", "v", "m"]  # the older prediction has given way
+    assert [got.schema[name].dataType.simpleString() for name in ("prediction", "v", "m")] == [
+        "float", "vector", "array<array<float>>",
+    ]  # fmt: skip
+    rows = sorted(got.collect())
+    assert [row["a b"] for row in rows] == [0, 1, 2, 3, 4] and rows[3].word == "word 3"
+    assert rows[3].prediction == 1.5 and rows[3].v == DenseVector([3, -3]) and rows[3].m == [[3, -3]]
+
+
+def test_one_vector(frame: Any) -> None:
+    got = predicted(frame, {"prediction": "vector"})
+    assert got.columns == frame.columns and got.schema["prediction"].dataType.simpleString() == "vector"
+
+
+def test_several_outputs_are_one_array_of_vectors(frame: Any) -> None:
+    got = predicted(frame, {"prediction_0": "vector", "prediction_1": "number"})
+    assert got.columns == frame.columns
+    row = got.filter("`a b` = 4").first()
+    assert [vector.toArray().tolist() for vector in row.prediction] == [[4, -4], [2]]
+
+
+def test_several_outputs_with_matrices_stay_apart(frame: Any) -> None:
+    got = predicted(frame, {"prediction_0": "vector", "prediction_1": "matrix"})
+    assert got.columns == [*frame.columns, "prediction_0", "prediction_1"]
+
+
+SPARKS = "[PYTHON_EXCEPTION] An exception was thrown from the Python worker:\n"
+TRACE = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\n    ^^^\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "wanted"),
+    [
+        ("zoo.engine.errors.DataError: column 'a'\n  has nulls", DataError, "column 'a'\n  has nulls"),
+        ("zoo.engine.errors.WorkerFailed: KeyError: 1\n  raised by", WorkerFailed, "KeyError: 1\n  raised by"),
+        ("my.errors.DataError: mine", WorkerFailed, "DataError: mine\nTraceback"),
+        ("ValueError: two\nlines\n\n\nJVM stacktrace:\nx.y: z", WorkerFailed, "ValueError: two\nlines\nTraceback"),
+        ("AssertionError", WorkerFailed, "AssertionError: \nTraceback"),
+        ("RuntimeError: deep\n\tat org.apache.spark.x(Y.scala)", WorkerFailed, "RuntimeError: deep\nTraceback"),
+    ],
+)
+def test_a_workers_error_is_found_in_sparks(text: str, kind: type, wanted: str) -> None:
+    chained = f"{SPARKS}{TRACE}OSError: first\n\nThe above exception was the direct cause of:\n\n{TRACE}{text}"
+    error = told(chained)
+    assert type(error) is kind and str(error).startswith(wanted)
+
+
+def test_sparks_own_errors_are_left_alone(spark: Any) -> None:
+    from pyspark.errors import AnalysisException
+
+    assert told("no trace here") is None
+    with pytest.raises(AnalysisException, match="nowhere"), in_own_words():
+        spark.sql("select nothing from nowhere").collect()
