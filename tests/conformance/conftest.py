@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import cloudpickle
-import places
 import pytest
-import rooms
 from places import CLUSTERS, Here
 from rooms import FRAMEWORKS, Framework
 
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
-
-for module in (places, rooms):
-    cloudpickle.register_pickle_by_value(module)  # Spark's workers do not know the tests' folder
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -49,4 +43,25 @@ def inline() -> Iterator[None]:
     """This process is the current cluster."""
     session.begin(InlineCluster())
     yield
+    session.end()
+
+
+@pytest.fixture
+def on_spark(spark: Any) -> Iterator[Any]:
+    """Spark is the current cluster; its session."""
+    session.begin(CLUSTERS["spark"].cluster(spark), spark=spark)
+    yield spark
+    session.end()
+
+
+@pytest.fixture(
+    params=[(name, min(2, max(place.worlds))) for name, place in CLUSTERS.items()], ids=lambda pair: pair[0]
+)
+def current(request: pytest.FixtureRequest) -> Iterator[tuple[Here, int]]:
+    """A cluster that is the current one, and how many ranks a test uses there."""
+    name, ranks = request.param
+    place = CLUSTERS[name]
+    here = Here(name, place, request.getfixturevalue("spark") if place.needs_spark else None)
+    session.begin(here.cluster, spark=here.session)
+    yield here, ranks
     session.end()
