@@ -13,6 +13,7 @@ import ipaddress
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _END_SECONDS = 10.0
+_RETURN_SECONDS = 60.0
 _NOTHING = pa.schema([pa.field("nothing", pa.int32())])
 
 
@@ -106,7 +108,7 @@ class SparkCluster:
         """Every gang ends its own stage; the session belongs to who started it."""
 
     def _check(self, world: int) -> None:
-        slots = self.slots
+        slots = self._slots_for(world)
         if world > slots:
             raise NotEnoughSlots(
                 f"{world} ranks need {world} free task slots at once, and {self} has {slots}. Ask for fewer ranks "
@@ -115,6 +117,13 @@ class SparkCluster:
             )
         if not self._master().startswith("local"):
             workers.check_workers(self.session, slots)
+
+    def _slots_for(self, world: int) -> int:
+        """The slots now; waits a while for executors that were lost and are being started again."""
+        until = time.monotonic() + _RETURN_SECONDS
+        while (slots := self.slots) < world <= self.nodes * self.cores and time.monotonic() < until:
+            time.sleep(0.5)
+        return slots
 
     def _threads(self, world: int) -> int:
         return max(1, self.nodes * self.cores // world)
