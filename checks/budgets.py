@@ -58,10 +58,6 @@ class Problem(NamedTuple):
 
 # (key, limit): (budget, reason). An entry that is no longer needed fails the check too.
 EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
-    ("zoo.engine.contracts", "lines"): (
-        290,
-        "the one page that everybody reads first: FeedRequest and Rank are documented field by field there; Store",
-    ),
     ("zoo.orca.learn.estimator.Estimator.fit", "function lines"): (
         60,
         "half of them are its signature, one argument a line; the rest is one job, field by field",
@@ -72,7 +68,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
     ),
 }
 
-TIGHTER = {"zoo.engine.contracts": 200, "zoo.engine.loop": 250}  # files with a budget of their own
+TIGHTER = {"zoo.engine.contracts": 220, "zoo.engine.loop": 250}  # files with a budget of their own
 
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.Match)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -3,7 +3,7 @@
 A *job* trains a *replica* of the user's model on *shards* of data across a *cluster*; its *ranks* agree through a
 *collective*, stop by *triggers*, report by *events*, and leave a *checkpoint*.
 
-Owns: the Protocols, and the few values that cross them.
+Owns: the Protocols. The few values that cross them (`zoo.engine.values`) are named here too.
 Leaves: every decision. A contract that needs `isinstance` to be used is wrong.
 """
 
@@ -11,74 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-import numpy as np
+from zoo.engine.values import Array, Batch, FeedRequest, Json, Rank, State
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from zoo.engine.progress import Progress
 
+__all__ = [
+    "Array", "Batch", "Cluster", "Collective", "Feed", "FeedRequest", "Json", "Kept", "Mapper", "ModelSpec", "Rank",
+    "Ready", "Replica", "Shards", "Sink", "State", "Store", "T", "Task",
+]  # fmt: skip
+
 T = TypeVar("T")
-Array: TypeAlias = Any
-"""An n-dimensional array, rows first: numpy's, or the framework's own where a loader made it."""
-Json: TypeAlias = Any
-"""None, bool, int, float, str, and lists and dicts of them."""
 Ready: TypeAlias = Callable[[Array], None]
 """Takes a full 1-d float bucket of gradients, which it sums over the ranks in place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """One process of a gang.
-
-    Attributes:
-        index: 0 .. world-1.
-        world: how many ranks the gang has.
-        host: the address at which the other ranks reach this one.
-        rendezvous: where the ranks meet, e.g. ``file:///tmp/x/store`` or ``tcp://host:port``; empty for one rank.
-        token: the gang's secret; never shown.
-        threads: CPU threads that this rank may use.
-        device: ``"cpu"`` or ``"cuda:<n>"``.
-    """
-
-    index: int = 0
-    world: int = 1
-    host: str = "127.0.0.1"
-    rendezvous: str = ""
-    token: str = field(default="", repr=False)
-    threads: int = 1
-    device: str = "cpu"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The rows of one step on one rank.
-
-    Attributes:
-        features: one array per model input, each of shape (rows, ...).
-        labels: one array per label column, each of shape (rows, ...); empty when predicting.
-        weight: rows that count. 0 keeps the step and counts for nothing.
-        total: rows of this step over all ranks; None where only the ranks together know (a user's own loader).
-    """
-
-    features: tuple[Array, ...]
-    labels: tuple[Array, ...]
-    weight: int
-    total: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Everything a replica must remember: arrays by name and plain values beside them.
-
-    Array names start with ``model/`` (weights and buffers), ``optimizer/`` or ``rng/``.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    values: Mapping[str, Json]
 
 
 class Sink(Protocol):
@@ -106,33 +56,6 @@ class Shards(Protocol):
 
     def feed(self, request: FeedRequest) -> Feed:
         """On a rank: its rows, again and again, in the order of the plan (or, for a user's loader, its own)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedRequest:
-    """What a rank asks of its shards before it trains.
-
-    Attributes:
-        rank: who asks.
-        gather: gives every rank the values of all ranks, in rank order (used once, for the rows per part).
-        features: the columns of the model's inputs.
-        labels: the columns of its targets.
-        batch_size: rows per step over all ranks.
-        seed: of the order within an epoch.
-        shuffle: whether rows are permuted within an epoch.
-        memory: bytes of rows kept in memory before they are spooled to disk.
-        sink: hears `Tick` now and then while rows are read, so that nobody takes this rank for stalled.
-    """
-
-    rank: Rank
-    gather: Callable[[Json], list[Json]]
-    features: tuple[str, ...]
-    labels: tuple[str, ...]
-    batch_size: int
-    seed: int = 0
-    shuffle: bool = True
-    memory: int = 1 << 30
-    sink: Sink
 
 
 class Feed(Protocol):
