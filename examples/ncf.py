@@ -121,7 +121,7 @@ def main(options: argparse.Namespace) -> None:
     spark = OrcaContext.get_spark_session()
     torch.manual_seed(0)
 
-    size = {"users": 300, "items": 200, "each": 20} if options.small else {"users": 2000, "items": 1000, "each": 40}
+    size = {"users": 400, "items": 200, "each": 30} if options.small else {"users": 2000, "items": 1000, "each": 40}
     rated = (movielens(spark, options.data) if options.data else generated(spark, **size)).cache()
     users, items = (count + 1 for count in rated.agg(F.max("user"), F.max("item")).first())
     print(f"{rated.count():,} ratings of {items:,} items by {users:,} users")
@@ -134,7 +134,7 @@ def main(options: argparse.Namespace) -> None:
 
     model = NCF(users, items)
     estimator = Estimator.from_torch(
-        model=model, optimizer=Adam(2e-3), loss=nn.CrossEntropyLoss(), metrics=Accuracy(),
+        model=model, optimizer=Adam(3e-3), loss=nn.CrossEntropyLoss(), metrics=Accuracy(),
         workers_per_node=options.workers,
     )  # fmt: skip
     estimator.fit(
@@ -154,8 +154,8 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="MovieLens ratings: a path or URL that Spark reads; generated ones by default")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=1024, help="rows per step over all ranks")
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=512, help="rows per step over all ranks")
     parser.add_argument("--workers", type=int, default=2, help="ranks on each node (Spark executor)")
     parser.add_argument("--cluster-mode", default="local", help="as in init_orca_context (default: local)")
     parser.add_argument("--small", action="store_true", help="fewer generated ratings, for a quick look")
