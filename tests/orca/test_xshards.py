@@ -407,6 +407,11 @@ def test_other_forms_of_shards(cluster: Cluster, form: Any) -> None:
     np.testing.assert_array_equal(got[0], X)
 
 
+def test_an_object_is_read_in_one_piece(cluster: Cluster) -> None:
+    rows = [(part, len(batch)) for part, batch in adapt(XShards.partition(X, 3)).shards.open(0, 1)]
+    assert rows == [(0, 4), (1, 3), (2, 3)]
+
+
 def test_other_keys_than_x_and_y_do_not_matter(cluster: Cluster) -> None:
     data = XShards.partition({"x": X, "y": Y}, 2).transform_shard(lambda s: s | {"id": "text"})
     assert adapt(data).columns == Columns(("x",), ("y",))

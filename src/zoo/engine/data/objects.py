@@ -158,7 +158,7 @@ class Opening:
                 "shards must be dicts {'x': arrays, 'y': arrays}, tuples (x, y), arrays or pandas DataFrames. "
                 f"Received: a shard of {type(item.value).__name__}; make them so with transform_shard."
             )
-        return adapted.shards.table(), adapted.columns
+        return adapted.shards.table().combine_chunks(), adapted.columns  # whole again, for full batches
 
     def _rows_of(self, value: Any) -> Any:
         """Of a dict with ``x``, and without names asked for, `x` and `y` alone."""
