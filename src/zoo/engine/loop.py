@@ -61,12 +61,12 @@ def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Tr
         with closing(_feed(job, rank, shards[TRAIN], collective, sink)) as train:
             if VALID not in shards:
                 return _Run(job, rank, collective, replica, sink, train, None).to_the_end()
-            with closing(_feed(job, rank, shards[VALID], collective, sink, shuffle=False)) as valid:
+            with closing(_feed(job, rank, shards[VALID], collective, sink, validation=True)) as valid:
                 return _Run(job, rank, collective, replica, sink, train, valid).to_the_end()
 
 
 def _feed(
-    job: FitJob, rank: Rank, shards: Shards, collective: Collective, sink: Sink, *, shuffle: bool | None = None
+    job: FitJob, rank: Rank, shards: Shards, collective: Collective, sink: Sink, *, validation: bool = False
 ) -> Feed:
     return shards.feed(
         FeedRequest(
@@ -76,8 +76,9 @@ def _feed(
             labels=job.columns.labels,
             batch_size=job.batch_size,
             seed=job.seed,
-            shuffle=job.shuffle if shuffle is None else shuffle,
+            shuffle=job.shuffle and not validation,
             memory=job.memory,
+            purpose="validation" if validation else "training",
             sink=sink,
         )
     )

@@ -85,6 +85,7 @@ class FeedRequest:
         seed: of the order within an epoch.
         shuffle: whether rows are permuted within an epoch.
         memory: bytes of rows kept in memory before they are spooled to disk.
+        purpose: what the rows are for, in errors.
         sink: hears `Tick` now and then while rows are read, so that nobody takes this rank for stalled.
     """
 
@@ -96,4 +97,5 @@ class FeedRequest:
     seed: int = 0
     shuffle: bool = True
     memory: int = 1 << 30
+    purpose: str = "training"
     sink: Sink

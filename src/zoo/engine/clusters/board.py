@@ -71,6 +71,11 @@ class Board:
         """Whether a rank has failed already, so that what else ends has ended because of it."""
         return bool(self._failures)
 
+    @property
+    def deserted(self) -> bool:
+        """Whether no rank has ever come."""
+        return not self._places and self._arrivals.empty()
+
     def listen(self, host: str) -> tuple[str, int]:
         """Opens a TCP port on `host` for ranks that prove the token; returns its address."""
         self._door = _Door(host, self.token, self._arrivals)

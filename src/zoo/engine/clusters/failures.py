@@ -27,7 +27,8 @@ class Failure:
         rank: whose.
         kind: ``"own"`` (its own code), ``"peer"`` (another rank had gone) or ``"lost"`` (it ended without a word).
         headline: type and message of the error.
-        line: the user's own line in which it was raised; empty where there is none.
+        line: where in the user's own code it was raised, ``file:41 in forward``; empty where there is none.
+        code: what stands there.
         trace: the whole traceback.
         pickled: the exception; empty where it does not pickle.
     """
@@ -36,6 +37,7 @@ class Failure:
     kind: str
     headline: str
     line: str = ""
+    code: str = ""
     trace: str = ""
     pickled: bytes = b""
 
@@ -44,7 +46,7 @@ class Failure:
         """The failure that an exception on this rank is."""
         kind = "peer" if isinstance(error, PeerLost) else "own"
         trace = "".join(traceback.format_exception(error))
-        return cls(rank, kind, _headline(error), _own_line(error), trace, _pickle(error))
+        return cls(rank, kind, _headline(error), *_own_line(error), trace, _pickle(error))
 
     @classmethod
     def lost(cls, rank: int, how: str) -> Failure:
@@ -67,11 +69,11 @@ def _own_error(own: Sequence[Failure], failures: Sequence[Failure], world: int) 
     folded: dict[tuple[str, str], list[Failure]] = defaultdict(list)
     for failure in own:
         folded[failure.line, failure.headline].append(failure)
-    paragraphs = [_paragraph(group, world) for group in folded.values()]
     first = own[0]
     error = _unpickle(first.pickled)
-    if isinstance(error, ZooError) and len(folded) == 1:
-        return error  # it already says what to do; which rank met it first does not matter
+    if isinstance(error, ZooError) and len({failure.headline.partition(":")[0] for failure in own}) == 1:
+        return _ours(error, own, world)
+    paragraphs = [_paragraph(group, world) for group in folded.values()]
     others = sorted({f.rank for f in failures if f.kind != "own"})
     if others:
         paragraphs.append(f"Rank{_s(others)} {_list(others)} stopped because {_their(others)} peers had gone.")
@@ -79,29 +81,45 @@ def _own_error(own: Sequence[Failure], failures: Sequence[Failure], world: int) 
     return WorkerFailed("\n".join(paragraphs), [f.rank for f in own], retryable=False, error=error)
 
 
+def _ours(error: ZooError, own: Sequence[Failure], world: int) -> ZooError:
+    """An error that already says what to do; which rank met it first does not matter, and what others say is added."""
+    said = {str(error)}
+    for failure in own[1:]:
+        text = str(_unpickle(failure.pickled) or failure.headline)
+        if text not in said:
+            said.add(text)
+            error.args = (f"{error.args[0]}\nOn rank {failure.rank} of {world}: {text}", *error.args[1:])
+    return error
+
+
 def _paragraph(group: Sequence[Failure], world: int) -> str:
-    ranks = sorted(failure.rank for failure in group)
+    """One error of some ranks: the first line says where and what, in the user's own code."""
+    failure, ranks = group[0], sorted(failure.rank for failure in group)
+    headline, *rest = failure.headline.splitlines()
+    where = f"{failure.line}: " if failure.line else ""
+    below = [failure.code] if failure.code else []
+    return "\n  ".join([f"{where}{headline}{_who(ranks, world)}", *below, *rest])
+
+
+def _who(ranks: Sequence[int], world: int) -> str:
     if world == 1:
-        head = "the rank failed:"
-    elif len(ranks) == 1:
-        head = f"rank {ranks[0]} of {world} failed:"
-    else:
-        head = f"{len(ranks)} of {world} ranks failed in the same way (ranks {_list(ranks)}):"
-    line = f"\n  {group[0].line}" if group[0].line else ""
-    return f"{head}{line}\n  {group[0].headline}"
+        return ""
+    if len(ranks) == world:
+        return f" (on all {world} ranks)"
+    return f" (on rank{_s(ranks)} {_list(ranks)} of {world})"
 
 
 def _headline(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip()
 
 
-def _own_line(error: BaseException) -> str:
-    """The innermost line that belongs to no library, as ``file:number in function: code``."""
+def _own_line(error: BaseException) -> tuple[str, str]:
+    """The innermost line that belongs to no library: (``file:number in function``, its code)."""
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
         if not any(part in frame.filename for part in _LIBRARIES):
-            return f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}"
-    return ""
+            return f"{frame.filename}:{frame.lineno} in {frame.name}", frame.line or ""
+    return "", ""
 
 
 def _pickle(error: BaseException) -> bytes:

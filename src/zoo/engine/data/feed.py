@@ -24,6 +24,8 @@ from zoo.engine.events.events import Tick
 if TYPE_CHECKING:
     import pyarrow as pa
 
+NO_ROWS = "the {} data has no rows. Check the filters and joins that made it."
+
 Rows = NDArray[np.intp]
 
 
@@ -136,5 +138,5 @@ def _sizes(rows_of: Mapping[int, Rows], request: FeedRequest) -> tuple[int, ...]
     gathered = request.gather([[part, len(rows)] for part, rows in rows_of.items()])
     sizes = {part: rows for pairs in gathered for part, rows in pairs}
     if not any(sizes.values()):
-        raise DataError("the training data has no rows. Check the filters and joins that made it.")
+        raise DataError(NO_ROWS.format(request.purpose))
     return tuple(sizes.get(part, 0) for part in range(max(sizes) + 1))

@@ -357,8 +357,8 @@ class Estimator:
     def _adapt(self, data: Any, features: Names, labels: Names) -> Adapted:
         adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
         if adapted.shards.schema.names:
-            wanted = (*adapted.columns.features, *adapted.columns.labels)
-            self._schema = columns.describe(adapted.shards.schema, wanted)
+            self._schema = columns.describe(adapted.shards.schema, (*adapted.columns.features, *adapted.columns.labels))
+            self._spec.check_columns(self._schema)
         return adapted
 
     def _world(self, cluster: Cluster) -> int:

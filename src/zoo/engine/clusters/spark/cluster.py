@@ -29,8 +29,9 @@ from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.data.feed import NO_ROWS
 from zoo.engine.data.objects import PART, ObjectRows, Reading
-from zoo.engine.errors import NotEnoughSlots
+from zoo.engine.errors import DataError, NotEnoughSlots
 from zoo.engine.parcels import Parcel
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class SparkCluster:
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
             stage = _Stage(self.session, self._input(framed, world), _seat(place, Parcel.of((task, carried)), dealt))
             with stage:
-                return board.run(lambda: {} if board.failing else stage.gone(world))
+                return board.run(lambda: stage.gone(board))
         finally:
             board.close()
 
@@ -257,11 +258,19 @@ class _Stage:
         self._ended = threading.Event()
         self._thread = InheritableThread(target=self._run, name="zoo-stage", daemon=True)
 
-    def gone(self, world: int) -> Mapping[int, str]:
-        """For `Board.run`: all ranks, once the job has failed."""
-        if self._error is None:
+    def gone(self, board: Board) -> Mapping[int, str]:
+        """For `Board.run`: all ranks, once the job has failed.
+
+        Raises:
+            DataError: the job has ended well without any rank: Spark starts no task for a frame that is plainly empty.
+        """
+        if not self._ended.is_set() or board.failing:
             return {}
-        return dict.fromkeys(range(world), f"went with its Spark stage: {_first_lines(self._error)}")
+        if self._error is not None:
+            return dict.fromkeys(range(board.world), f"went with its Spark stage: {_first_lines(self._error)}")
+        if board.deserted:
+            raise DataError(NO_ROWS.format("training"))
+        return {}
 
     def __enter__(self) -> _Stage:
         self._thread.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from zoo.engine.contracts import Rank, State
+from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
 from zoo.engine.frameworks.torch import weights
@@ -77,6 +78,20 @@ class TorchSpec:
             except UsageError as error:
                 found.append(str(error))
         return found
+
+    def check_columns(self, specs: Sequence[ArraySpec]) -> None:
+        """Refuses columns that no tensor can hold, before a process starts.
+
+        Raises:
+            UsageError: columns of text or bytes.
+        """
+        text = [spec.name for spec in specs if spec.dtype == object]
+        if text:
+            names = ", ".join(repr(name) for name in text)
+            raise UsageError(
+                f"column {names} holds text or bytes, which cannot become a tensor. Give numbers: encode categories "
+                "(StringIndexer, factorize) and parse dates before training, or leave the column out."
+            )
 
     def for_scoring(self) -> TorchSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
