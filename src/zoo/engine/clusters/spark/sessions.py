@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.engine.clusters.spark import conf, java
+from zoo.engine.clusters.spark import conf, java, murmur
 from zoo.engine.clusters.spark.standalone import StandaloneCluster, spark_home
 from zoo.engine.errors import MissingDependency, UsageError
 from zoo.engine.optional import installed, require
@@ -265,6 +265,8 @@ def _session(settings: SparkConf, launched: bool) -> SparkSession:
     from pyspark.sql import SparkSession
 
     try:
+        if launched:
+            murmur.launch(settings)
         return SparkSession.builder.config(conf=settings).getOrCreate()
     except (PySparkException, Py4JError) as error:
         process = _jvm_process()
