@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from zoo.engine.clusters.spark.murmur import NOISE, without
@@ -15,10 +18,10 @@ PIECES = st.lists(st.sampled_from([b"", b"a", b"W", b"WARN", b"WARNING: other\n"
 
 @given(PIECES)
 def test_nothing_but_the_noise_is_lost_however_it_is_cut(chunks: list[bytes]):
-    assert b"".join(without(b"xyz", chunks)) == b"".join(chunks)
-    heard = b"".join(without(NOISE, chunks))
-    assert NOISE not in b"".join(chunks) or len(heard) < len(b"".join(chunks))
-    assert heard.replace(NOISE, b"") == b"".join(chunks).replace(NOISE, b"")
+    said = b"".join(chunks)
+    heard = said.replace(NOISE, b"")
+    assume(NOISE not in heard)
+    assert b"".join(without(NOISE, chunks)) == heard
 
 
 def test_a_line_cut_in_two_is_left_out_and_text_comes_at_once():
@@ -39,7 +42,14 @@ assert not any(thread.is_alive() for thread in alone)
 """
 
 
-def test_a_program_hears_its_jvm_and_no_noise(tmp_path):
-    done = subprocess.run([sys.executable, "-c", SPEAKS], capture_output=True, timeout=100, cwd=tmp_path)
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+@pytest.mark.slow
+def test_a_program_hears_its_jvm_and_no_noise(tmp_path: Path):
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAKS], capture_output=True, timeout=100, cwd=tmp_path, env=environment
+    )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr == b"the JVM speaks\n"
