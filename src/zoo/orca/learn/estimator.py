@@ -52,6 +52,7 @@ class Estimator:
         model_dir: str | None = None,
         workers_per_node: int = 1,
         seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         if workers_per_node < 1:
             raise UsageError(f"workers_per_node must be at least 1. Received: {workers_per_node}")
@@ -65,6 +66,7 @@ class Estimator:
         self._run_dir = ""
         self._workers_per_node = workers_per_node
         self._seed = seed
+        self._callbacks = tuple(callbacks)  # of every call
         self._progress = Progress()
         self._position: dict[str, Any] = {}
         self._loaded = False
@@ -137,7 +139,7 @@ class Estimator:
             shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
         rows = rows_per_step(batch_size, train)
         start = start_of(self._progress, self._position if self._loaded else {}, rows)
-        called = listed(callbacks)
+        called = (*self._callbacks, *listed(callbacks))
         job = FitJob(
             spec=dataclasses.replace(self._spec, clip=self._clip, callbacks=called),
             columns=train.columns,
@@ -200,7 +202,7 @@ class Estimator:
         adapted = self._adapt(data, feature_cols, label_cols)
         metrics = self._adapt_metrics(validation_metrics) if validation_metrics is not None else self._metrics
         job = ScoreJob(
-            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=listed(callbacks)),
+            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=(*self._callbacks, *listed(callbacks))),
             columns=adapted.columns,
             batch_size=rows_per_step(batch_size, adapted),
             metrics=metrics,
@@ -238,7 +240,7 @@ class Estimator:
         cluster = session.current()
         adapted = self._adapt(data, feature_cols, None)
         job = PredictJob(
-            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=listed(callbacks)),
+            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=(*self._callbacks, *listed(callbacks))),
             columns=Columns(adapted.columns.features),
             batch_size=rows_per_step(batch_size, adapted, 256),
             threads=self._threads(cluster),
@@ -379,9 +381,7 @@ class Estimator:
         return self._run_dir
 
     def _summary_place(self) -> tuple[str, str] | None:
-        if self._summaries is not None:
-            return self._summaries
-        return (self._model_dir, "summaries") if self._model_dir else None
+        return self._summaries or ((self._model_dir, "summaries") if self._model_dir else None)
 
     @contextmanager
     def _listening(self, summaries: bool = True) -> Iterator[Fan]:

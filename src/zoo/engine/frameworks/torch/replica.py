@@ -121,8 +121,6 @@ class TorchReplica:
             self._tell("before_val_iter")
             if runner.main is not None:
                 runner.main.on_val_forward(runner)
-            elif self._loss is not None and not batch.labels:
-                self._predict_pass(runner.batch[:-1])
             else:
                 self._default_forward()
             self._tell("after_val_iter")
@@ -142,7 +140,7 @@ class TorchReplica:
         runner.batch = tuple(self._place(batch.features))
         with torch.inference_mode():
             self._tell("before_pred_iter")
-            if runner.main is not None:
+            if runner.overrides("on_pred_forward"):
                 runner.main.on_pred_forward(runner)
             else:
                 self._predict_pass(runner.batch)
@@ -189,10 +187,11 @@ class TorchReplica:
 
     def state(self) -> State:
         """A copy of weights, buffers, optimizer, rates and random numbers."""
+        own = self._runner.memory()
         if self._rates is None:
-            taken = states.take(self._model)
+            taken = states.take(self._model, own=own)
         else:
-            taken = states.take(self._model, self._rates.optimizer, rates=self._rates.state())
+            taken = states.take(self._model, self._rates.optimizer, own, rates=self._rates.state())
         random = {"rng/cpu": torch.get_rng_state().numpy()}
         if self._device.type == "cuda":
             random["rng/cuda"] = torch.cuda.get_rng_state(self._device).numpy()
@@ -209,6 +208,7 @@ class TorchReplica:
             states.give_memory(state, self._rates.optimizer)
             if state.values.get("rates") is not None:
                 self._rates.load(state.values["rates"])
+        self._runner.remind(states.memory_of(state))
         if "rng/cpu" in state.arrays:
             self._load_random(state.arrays)
 
@@ -216,7 +216,7 @@ class TorchReplica:
         """From the batch at hand to gradients on the parameters."""
         runner, optimizer = self._runner, self._control().optimizer
         self._tell("before_train_iter")
-        if not self._own_backward:
+        if self._apply:  # the last step changed the weights; else an own backward is accumulating
             optimizer.zero_grad()
         if runner.main is None:
             self._default_forward()
@@ -231,7 +231,7 @@ class TorchReplica:
             runner.optimizer, self._apply = optimizer, held.asked
         else:
             runner.loss.backward()
-        self._step_loss = runner.loss = runner.loss.detach()
+        self._step_loss = runner.loss = torch.as_tensor(runner.loss).detach()
         if not self._hooked:
             runner.output = None  # gives back memory before the next batch comes
 
@@ -239,6 +239,9 @@ class TorchReplica:
         """Sets output, target and loss of the runner from its batch."""
         runner = self._runner
         *features, target = runner.batch
+        if target is None and self._loss is not None and self._resting is not None:  # scoring without labels: no loss
+            self._predict_pass(tuple(features))
+            return
         with self._precision():
             if self._loss is None:
                 labels = () if target is None else target if isinstance(target, tuple) else (target,)

@@ -186,6 +186,17 @@ class Runner:
             if hook is not None:
                 hook(self)
 
+    def memory(self) -> Any:
+        """What the main callback wants to be remembered, by its ``on_save(runner)``; None for nothing."""
+        save = getattr(self.main, "on_save", None)
+        return None if save is None else save(self)
+
+    def remind(self, memory: Any) -> None:
+        """Gives the main callback back what it remembered, or None, by its ``on_load(runner, memory)``."""
+        load = getattr(self.main, "on_load", None)
+        if load is not None:
+            load(self, memory)
+
     def overrides(self, name: str) -> bool:
         """Whether the main callback has its own `name` (a default one is marked by an attribute ``zoo_default``)."""
         method = getattr(self.main, name, None)
@@ -195,7 +206,8 @@ class Runner:
 class HeldOptimizer:
     """The optimizer as a callback's own backward sees it: ``step()`` waits until gradients are averaged over ranks.
 
-    A backward that does not call ``step()`` (to accumulate gradients) leaves the weights as they are.
+    A backward that does not call ``step()`` (to accumulate gradients) leaves the weights as they are. Gradients that
+    are waiting for their step cannot be cleared; once the weights have changed, the next step begins without them.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -205,8 +217,22 @@ class HeldOptimizer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
 
+    def zero_grad(self, *args: Any, **kwargs: Any) -> None:
+        """Clears the gradients, unless they wait for their step: then that is done behind it."""
+        if not self.asked:
+            self._optimizer.zero_grad(*args, **kwargs)
+
     def step(self, *args: Any, **kwargs: Any) -> None:
-        """Notes that the weights shall change in this step."""
+        """Notes that the weights shall change in this step.
+
+        Raises:
+            UsageError: a closure, or a second call for one batch.
+        """
         if args or kwargs:
-            raise UsageError("optimizer.step() inside on_iter_backward takes no closure: gradients are averaged first.")
+            raise UsageError("optimizer.step() takes no closure here: gradients are averaged over ranks first.")
+        if self.asked:
+            raise UsageError(
+                "optimizer.step() can be called once a batch: gradients are averaged over ranks, and weights change, "
+                "behind the backward pass. Add the losses up, or do the second step with the next batch."
+            )
         self.asked = True

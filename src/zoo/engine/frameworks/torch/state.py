@@ -24,8 +24,10 @@ _HIDDEN = {torch.bfloat16: torch.uint16} | {
 """dtypes that numpy lacks -> what their bits travel as."""
 
 
-def take(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None, **values: Json) -> State:
-    """A copy of the weights and buffers, of the optimizer's memory, and of further plain `values`.
+def take(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None, own: Any = None, **values: Json
+) -> State:
+    """A copy of the weights and buffers, the optimizer's memory, a callback's `own`, and further plain `values`.
 
     Raises:
         UsageError: a part is neither a tensor nor a plain value, and so could only be pickled.
@@ -39,6 +41,8 @@ def take(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None,
             "state": packing.put(memory["state"], "optimizer"),
             "param_groups": packing.put(memory["param_groups"], "optimizer/groups"),
         }
+    if own is not None:
+        plain["callback"] = packing.put(own, "optimizer/callback")
     return State(packing.arrays, plain | {"dtypes": packing.dtypes} | values)
 
 
@@ -77,6 +81,11 @@ def give_memory(state: State, optimizer: torch.optim.Optimizer) -> None:
             f"the optimizer's state does not fit: {error}\n  Make the optimizer over the same parameters, in as many "
             "groups, as when the state was saved."
         ) from error
+
+
+def memory_of(state: State) -> Any:
+    """A copy of what a callback had remembered; None for nothing."""
+    return _unpack(state, state.values.get("callback"))
 
 
 def array_of(tensor: Tensor) -> tuple[np.ndarray, str]:

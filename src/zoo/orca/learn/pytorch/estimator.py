@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.engine.errors import UsageError
 from zoo.orca.learn import estimator
+from zoo.orca.learn.pytorch.training_operator import callbacks_of
 from zoo.orca.learn.words import latest_checkpoint
 
 _log = logging.getLogger("zoo")
@@ -67,7 +68,7 @@ class Estimator:
             log_level: accepted for older programs.
             log_to_driver: accepted for older programs; what ranks log always reaches the driver.
             initialization_hook: called on each rank before its model is made.
-            training_operator_cls: not supported: callbacks took its place.
+            training_operator_cls: a class derived from `TrainingOperator`, which does a step in its own way.
             precision: ``"float32"``, or ``"bf16"`` for autocast to bfloat16.
             device: ``"cpu"``, ``"cuda"``, or None to take a GPU where Spark (or this machine) has one for the rank.
             seed: of the order of rows and of the ranks' random numbers.
@@ -78,7 +79,7 @@ class Estimator:
         from zoo.engine.frameworks.torch.metrics import adapt_all
         from zoo.engine.frameworks.torch.spec import TorchSpec
 
-        _check(backend, training_operator_cls)
+        _check(backend)
         spec = TorchSpec(
             model=model,
             optimizer=optimizer,
@@ -92,8 +93,9 @@ class Estimator:
             seed=seed,
         )
         return estimator.Estimator(
-            spec, adapt_all, metrics=metrics, model_dir=model_dir, workers_per_node=workers_per_node, seed=seed
-        )
+            spec, adapt_all, metrics=metrics, model_dir=model_dir, workers_per_node=workers_per_node, seed=seed,
+            callbacks=callbacks_of(training_operator_cls, use_tqdm),
+        )  # fmt: skip
 
     @staticmethod
     def latest_checkpoint(checkpoint_dir: str) -> str:
@@ -105,14 +107,9 @@ class Estimator:
         return latest_checkpoint(checkpoint_dir)
 
 
-def _check(backend: str, operator: Any) -> None:
+def _check(backend: str) -> None:
     if backend not in BACKENDS:
         raise UsageError(
             "Only horovod, torch_distributed and bigdl backends are supported for now, got backend: "
             f"{backend}. Known backends: {', '.join(BACKENDS)}; the context decides where ranks run."
-        )
-    if operator is not None:
-        raise UsageError(
-            f"training_operator_cls is not supported. Received: {operator!r}. Give fit(callbacks=[...]) a MainCallback "
-            "(zoo.orca.learn.pytorch.callbacks) that overrides on_train_forward or on_iter_backward."
         )

@@ -32,8 +32,8 @@ class MainCallback(Callback):
     def on_iter_backward(self, runner: Any) -> None:
         """From ``runner.loss`` to gradients, and ``runner.optimizer.step()`` where the weights shall change.
 
-        The weights change once gradients are averaged over all ranks: `step` here only asks for it. A backward that
-        does not ask accumulates.
+        The weights change once gradients are averaged over all ranks: `step` here only asks for it, once a batch. A
+        backward that does not ask accumulates; after a step that was asked for, gradients begin at zero again.
         """
         runner.optimizer.zero_grad()
         runner.loss.backward()
