@@ -114,9 +114,18 @@ class ConsoleSink:
         speed = event.stats.get("num_samples", 0) / event.seconds if event.seconds > 0 else 0.0
         measured = self._validated | {name: value for name, value in event.stats.items() if name.startswith("val_")}
         loss = event.stats.get("train_loss", self._epoch.loss)
+        self._move_on(event)
         self._result(self._title(event.epoch), loss, speed, measured)
         self._epoch = _Epoch(self._epoch.steps_done or self._epoch.steps)
         self._validated = {}
+
+    def _move_on(self, event: EpochEnded) -> None:
+        """The moving line stands at the next epoch, or goes with the last one."""
+        if event.epoch == self._run.epochs:
+            self._view.hide()
+        else:
+            steps = self._epoch.steps_done or self._epoch.steps
+            self._view.show(Now(self._title(event.epoch + 1), 0, steps, ""))
 
     def _resumed(self, event: Resumed) -> None:
         place = f"step {event.step:,} ({event.path})" if event.path else "the beginning"
