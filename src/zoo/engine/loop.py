@@ -32,6 +32,8 @@ from zoo.engine.scoring import Score
 from zoo.engine.triggers import Trigger
 
 TRAIN, VALID = "train", "valid"
+BACKSTOP_SECONDS = 60.0
+"""The driver finds a stall, and asks every rank where it is, before a rank's own patience with its peers ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Trained:
 def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Trained:
     """Trains as one rank of a gang. A `Task` once its job is bound."""
     rank = job.spec.place(rank)
-    with closing(join(rank, job.stall_timeout)) as collective:
+    with closing(join(rank, job.stall_timeout + BACKSTOP_SECONDS)) as collective:
         replica = job.spec.build(rank)
         if job.state is not None:
             replica.load(job.state)

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ class SparkCluster:
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
             stage = _Stage(self.session, self._input(framed, world), _seat(place, Parcel.of((task, carried)), dealt))
-            with stage:
+            with stage, closing(board):  # closing ends the ranks, without which the stage would not end
                 return board.run(lambda: stage.gone(board))
         finally:
             board.close()
