@@ -8,6 +8,7 @@ copy lies (spool), tensors (frameworks).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,7 @@ Rows = NDArray[np.intp]
 class RowFeed:
     """Rows in the order of the plan: the same rows make the same step on any number of ranks."""
 
-    def __init__(self, spool: Spool, rows_of: Mapping[int, Rows], request: FeedRequest) -> None:
+    def __init__(self, spool: Spool, rows_of: Mapping[int, range | Rows], request: FeedRequest) -> None:
         """Learns the rows per part of all ranks; every rank of the gang must come here.
 
         Args:
@@ -59,11 +60,11 @@ class RowFeed:
         Raises:
             DataError: nulls, ragged lists, or no row on any rank.
         """
-        pieces: dict[int, list[Rows]] = {}
+        pieces: dict[int, list[range]] = {}
         with _Filling(schema, request) as filling:
             for part, batch in rows:
                 pieces.setdefault(part, []).append(filling.append(batch))
-        return cls(filling.spool, {part: np.concatenate(found) for part, found in pieces.items()}, request)
+        return cls(filling.spool, {part: _joined(found) for part, found in pieces.items()}, request)
 
     @classmethod
     def fill_mixed(
@@ -102,7 +103,9 @@ class RowFeed:
 
     def _reading_order(self, epoch: int, index: int) -> Rows:
         rows, permutation = self._rows_of[index], self.plan.permutation(epoch, self._parts[index])
-        return rows if permutation is None else rows[permutation]
+        if not isinstance(rows, range):
+            return rows if permutation is None else rows[permutation]
+        return np.arange(rows.start, rows.stop) if permutation is None else permutation + rows.start
 
     def _batch(self, rows: Rows, total: int) -> Batch:
         arrays = tuple(column.take(rows) for column in self._columns)
@@ -118,12 +121,12 @@ class _Filling:
         self._sink = request.sink
         self._rows = 0
 
-    def append(self, batch: pa.RecordBatch) -> Rows:
+    def append(self, batch: pa.RecordBatch) -> range:
         """Converts and keeps the rows; returns where they lie."""
         self.spool.append(tuple(stored(batch.column(spec.name), spec) for spec in self._specs))
         self._sink.put(Tick())
         self._rows += batch.num_rows
-        return np.arange(self._rows - batch.num_rows, self._rows)
+        return range(self._rows - batch.num_rows, self._rows)
 
     def __enter__(self) -> _Filling:
         return self
@@ -133,7 +136,14 @@ class _Filling:
             self.spool.close()
 
 
-def _sizes(rows_of: Mapping[int, Rows], request: FeedRequest) -> tuple[int, ...]:
+def _joined(pieces: list[range]) -> range | Rows:
+    """Where a part's rows lie: one run of rows, most often, which takes no memory."""
+    if all(one.stop == other.start for one, other in pairwise(pieces)):
+        return range(pieces[0].start, pieces[-1].stop)
+    return np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
+
+
+def _sizes(rows_of: Mapping[int, range | Rows], request: FeedRequest) -> tuple[int, ...]:
     """Rows of every part, from all ranks."""
     gathered = request.gather([[part, len(rows)] for part, rows in rows_of.items()])
     sizes = {part: rows for pairs in gathered for part, rows in pairs}

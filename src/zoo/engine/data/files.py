@@ -142,7 +142,8 @@ class FileShards:
 
     def _batches(self, file: pq.ParquetFile, group: RowGroup, at_most: int = 1 << 17) -> Iterator[pa.RecordBatch]:
         keys = dict(group.keys)
-        stored = [name for name in self.schema.names if name not in keys and name in file.schema_arrow.names]
+        there = set(file.schema_arrow.names)
+        stored = [name for name in self.schema.names if name not in keys and name in there]
         if not stored:
             yield self._completed(pa.RecordBatch.from_pylist([{}] * group.rows, pa.schema([])), keys, group.rows)
             return
@@ -152,10 +153,11 @@ class FileShards:
 
     def _completed(self, batch: pa.RecordBatch, keys: dict[str, Any], rows: int) -> pa.RecordBatch:
         """The columns of the schema, in its order, those of the directories included."""
+        if batch.schema.names == self.schema.names:
+            return pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+        there = set(batch.schema.names)
         columns = [
-            batch.column(field.name)
-            if field.name in batch.schema.names
-            else _repeated(keys.get(field.name), field, rows)
+            batch.column(field.name) if field.name in there else _repeated(keys.get(field.name), field, rows)
             for field in self.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)

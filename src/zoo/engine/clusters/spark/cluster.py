@@ -28,10 +28,11 @@ from zoo.engine.clusters.seat import Wire, sit
 from zoo.engine.clusters.spark import sessions, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.frames import FrameShards
+from zoo.engine.clusters.spark.packing import gathered, loose
 from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
 from zoo.engine.data.feed import NO_ROWS
-from zoo.engine.data.objects import PART, ObjectRows, Reading
+from zoo.engine.data.objects import ObjectRows, Reading
 from zoo.engine.errors import DataError, NotEnoughSlots
 from zoo.engine.parcels import Parcel
 
@@ -151,7 +152,7 @@ class SparkCluster:
             alike = [one.select(*(F.col(f"`{name}`").cast(types[name]) for name in names)) for one in dealt]
             marked = [one.withColumn(SET, F.lit(number)) for number, one in enumerate(alike)]
             dealt = [reduce(lambda one, other: one.union(other), marked)]
-        return dealt[0].repartitionById(world, F.col(PART) % F.lit(world))
+        return gathered(dealt[0], world)
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _seat(
         wire = Wire(introduce(place.address, place.token, index))
         host = _own_address(place.address)
         rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
-        dealer = Dealer(batches, max(1, len(framed)))
+        dealer = Dealer(loose(batches), max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
             sit(wire, rank, packed, own)
