@@ -50,6 +50,7 @@ class ScoreJob:
 
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)
+        _check_measurable(self.metrics, self.columns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,8 @@ class FitJob:
             raise UsageError(f"stall_timeout must be more than 0 seconds. Received: {self.stall_timeout}")
         if self.attempts < 1:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
+        if self.validate is not None:
+            _check_measurable(self.metrics, self.columns)
         if self.checkpoint is not None and not self.checkpoint_dir:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
 
@@ -130,3 +133,11 @@ class FitJob:
 def _check_batch(batch_size: int) -> None:
     if not isinstance(batch_size, int) or batch_size < 1:
         raise UsageError(f"batch_size must be a whole number of rows, at least 1. Received: {batch_size!r}")
+
+
+def _check_measurable(metrics: tuple[Metric, ...], columns: Columns) -> None:
+    if metrics and not columns.labels:
+        raise UsageError(
+            "label columns is None; it should not be None where metrics are measured "
+            f"({', '.join(metric.name for metric in metrics)}): give label_cols, or labels with the arrays."
+        )
