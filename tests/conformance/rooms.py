@@ -39,8 +39,8 @@ class Framework(Protocol):
 
     models: Mapping[str, Any]
     """By name; each with `features` and `labels`."""
-    averages_in_the_step: bool
-    """Whether gradient clipping, and all else that an update does, sees the average over ranks."""
+    gaps: Mapping[str, str]
+    """Models that this framework cannot train yet, and why: they must fail, so that the table stays true."""
 
     def spec(self, model: str) -> Any:
         """A fresh `ModelSpec`, the same weights each time."""
@@ -83,7 +83,7 @@ class ManyInputs(nn.Module):
 
 
 class TorchFramework:
-    averages_in_the_step = True
+    gaps: Mapping[str, str] = {}
     models: Mapping[str, TorchModel] = {
         "mlp-adam": TorchModel(("x",), Mlp, lambda p: torch.optim.Adam(p, lr=0.01)),
         "mlp-sgd-momentum-decay": TorchModel(

@@ -13,17 +13,14 @@ from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
 from places import CLUSTERS, Here
 from rooms import BATCH, EPOCHS, ROWS, Framework, Mlp, table
 
-from zoo.engine import checkpoint, run
-from zoo.engine.errors import WorkerFailed
+from zoo.engine import checkpoint
 from zoo.engine.events.events import Resumed
 from zoo.engine.events.sinks import MemorySink
-from zoo.engine.loop import TRAIN
 from zoo.engine.triggers import EveryEpoch, MaxIteration, SeveralIteration
 from zoo.orca.learn.pytorch import Estimator
 
 MODEL = "many-inputs"
 MIDDLE = 10  # steps: the fourth of the second epoch's seven
-OTHER_WORLD = {"inline": 1, "local": 2, "spark": 2}
 
 
 @pytest.mark.parametrize(("stop", "trigger"), [(7, EveryEpoch()), (MIDDLE, SeveralIteration(5))])
@@ -37,7 +34,7 @@ def test_goes_on_where_it_stopped_with_another_number_of_ranks(
     assert found is not None
     assert (found.progress.step, found.progress.step_in_epoch) == (stop, stop % 7)
     rest = job_for(framework, MODEL, start=found.progress, state=found.state)
-    trained = fit(rest, shards, here, OTHER_WORLD[here.name])
+    trained = fit(rest, shards, here, here.ranks)
     assert_equal(framework.weights(rest.spec), plain(framework, MODEL, shards))
     assert (trained.progress.epoch, trained.progress.rows) == (EPOCHS, EPOCHS * ROWS)
 
@@ -75,18 +72,6 @@ def test_a_killed_rank_costs_only_the_steps_since_the_last_checkpoint(
     assert "rank" in resumed.reason
     assert_equal(framework.weights(job.spec), plain(framework, "mlp-adam", shards))
     assert [stats["epoch"] for stats in trained.epochs] == [1, 2, 3]
-
-
-def test_without_a_place_for_checkpoints_a_killed_rank_says_how_to_get_recovery(
-    framework: Framework, tmp_path: Path
-) -> None:
-    here = Here("local", CLUSTERS["local"], None)
-    dying = DiesOnce(tmp_path / "died", step=2)
-    job = job_for(framework, "mlp-adam")
-    job.spec.model, job.spec.optimizer = dying, torch.optim.SGD(dying.parameters(), lr=0.1)
-    with pytest.raises(WorkerFailed, match="(?s)rank 1 .*SIGKILL.*give the estimator a model_dir") as caught:
-        run.fit(job, {TRAIN: shards_of(here, framework, "mlp-adam", table())}, here.cluster, 2, MemorySink())
-    assert caught.value.ranks == (1,)
 
 
 def _estimator(model_dir: Path | None = None, **words: Any) -> Any:

@@ -39,9 +39,9 @@ def test_nulls_are_counted(anywhere: Field, verb: str) -> None:
         getattr(estimator(), verb)(anywhere.keep(rows()), **words("a", "holes"))
 
 
-def test_nulls_among_the_rows_of_two_ranks(gang: Field) -> None:
+def test_nulls_among_the_rows_of_two_ranks(on_spark: Field) -> None:
     with pytest.raises(DataError, match=r"^column 'holes' has \d+ null values"):
-        estimator(workers_per_node=2).fit(gang.keep(rows()), **words("a", "holes"))
+        estimator(workers_per_node=2).fit(on_spark.keep(rows()), **words("a", "holes"))
 
 
 def test_nulls_while_predicting(on_spark: Field) -> None:
@@ -60,10 +60,10 @@ class Classes(Line):
         return torch.stack([super().forward(*inputs), inputs[0]], dim=1)
 
 
-def test_a_label_outside_the_classes(gang: Field) -> None:
+def test_a_label_outside_the_classes(on_spark: Field) -> None:
     made = estimator(Classes(), loss=torch.nn.CrossEntropyLoss(), workers_per_node=2)
     with pytest.raises(DataError, match="^a label is outside the model's 2 classes: labels of this batch run"):
-        made.fit(gang.keep(rows()), **words("a", "b", label_cols=["k"]))
+        made.fit(on_spark.keep(rows()), **words("a", "b", label_cols=["k"]))
 
 
 @pytest.mark.parametrize("verb", ["fit", "evaluate"])

@@ -119,7 +119,7 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_when_the_driver_goes_its_ranks_go_and_no_file_stays(tmp_path: Path, blow: signal.Signals) -> None:
     (tmp_path / "tmp").mkdir()
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
@@ -137,7 +137,7 @@ def test_when_the_driver_goes_its_ranks_go_and_no_file_stays(tmp_path: Path, blo
                 break
         assert len(ranks) == 2, "the program ended before its first step"
         driver.send_signal(blow)
-        driver.wait(10)
+        driver.wait(30)
         told = driver.stderr.read()
     finally:
         driver.kill()

@@ -64,10 +64,11 @@ def test_an_error_while_predicting_names_the_users_line(on_spark: Field) -> None
     assert "broken_models.py" in str(caught.value)
 
 
-def test_an_error_while_evaluating_names_the_users_line(anywhere: Field) -> None:
-    with pytest.raises(Exception, match="my own mistake") as caught:
-        estimator(FailsAt(step=2)).evaluate(anywhere.keep(rows()), **WORDS)
-    assert "broken_models.py" in str(caught.getrepr())
+def test_an_error_while_evaluating_names_the_users_line(on_spark: Field) -> None:
+    with pytest.raises(WorkerFailed) as caught:
+        estimator(FailsAt(step=2)).evaluate(on_spark.keep(rows()), **WORDS)
+    assert "broken_models.py:" in first_line(caught)
+    assert first_line(caught).endswith("in forward: ValueError: my own mistake")
 
 
 class HoldsALock(Line):
@@ -83,11 +84,11 @@ def test_what_cannot_travel_is_named(gang: Field) -> None:
         estimator(HoldsALock()).predict(gang.keep(rows()), feature_cols=["a", "b"])
 
 
-def test_a_loss_that_is_nan_stops_the_run(gang: Field) -> None:
+def test_a_loss_that_is_nan_stops_the_run(on_spark: Field) -> None:
     exploding = estimator(workers_per_node=2)
     exploding._spec.optimizer.param_groups[0]["lr"] = 1e30
     with pytest.raises(TrainingDiverged, match=r"^the loss is (nan|inf) at step \d+ .*stop_on_nan=False"):
-        exploding.fit(gang.keep(rows()), epochs=3, **WORDS)
+        exploding.fit(on_spark.keep(rows()), epochs=3, **WORDS)
 
 
 def test_unless_it_is_told_to_go_on(inline: Field) -> None:

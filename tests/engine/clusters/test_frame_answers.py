@@ -79,15 +79,26 @@ SPARKS = "[PYTHON_EXCEPTION] An exception was thrown from the Python worker:\n"
 TRACE = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\n    ^^^\n'
 
 
+WHERE = "x.py:1 in f: "
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "wanted"),
     [
         ("zoo.engine.errors.DataError: column 'a'\n  has nulls", DataError, "column 'a'\n  has nulls"),
         ("zoo.engine.errors.WorkerFailed: KeyError: 1\n  raised by", WorkerFailed, "KeyError: 1\n  raised by"),
-        ("my.errors.DataError: mine", WorkerFailed, "DataError: mine\nTraceback"),
-        ("ValueError: two\nlines\n\n\nJVM stacktrace:\nx.y: z", WorkerFailed, "ValueError: two\nlines\nTraceback"),
-        ("AssertionError", WorkerFailed, "AssertionError: \nTraceback"),
-        ("RuntimeError: deep\n\tat org.apache.spark.x(Y.scala)", WorkerFailed, "RuntimeError: deep\nTraceback"),
+        ("my.errors.DataError: mine", WorkerFailed, f"{WHERE}DataError: mine\nTraceback"),
+        (
+            "ValueError: two\nlines\n\n\nJVM stacktrace:\nx.y: z",
+            WorkerFailed,
+            f"{WHERE}ValueError: two\nlines\nTraceback",
+        ),
+        ("AssertionError", WorkerFailed, f"{WHERE}AssertionError: \nTraceback"),
+        (
+            "RuntimeError: deep\n\tat org.apache.spark.x(Y.scala)",
+            WorkerFailed,
+            f"{WHERE}RuntimeError: deep\nTraceback",
+        ),
     ],
 )
 def test_a_workers_error_is_found_in_sparks(text: str, kind: type, wanted: str) -> None:

@@ -16,7 +16,8 @@ import cloudpickle
 
 from zoo.engine.errors import PeerLost, RankLost, WorkerFailed, ZooError
 
-_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "/zoo/engine/", "<frozen", "/pyspark/")
+LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "/zoo/engine/", "<frozen", "/pyspark/")
+"""Parts of the paths of files that are nobody's own code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _own_line(error: BaseException) -> tuple[str, str]:
     """The innermost line that belongs to no library: (``file:number in function``, its code)."""
     frames = traceback.extract_tb(error.__traceback__)
     for frame in reversed(frames):
-        if not any(part in frame.filename for part in _LIBRARIES):
+        if not any(part in frame.filename for part in LIBRARIES):
             return f"{frame.filename}:{frame.lineno} in {frame.name}", frame.line or ""
     return "", ""
 

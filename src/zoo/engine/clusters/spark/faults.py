@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from zoo.engine import errors
+from zoo.engine.clusters.failures import LIBRARIES
 from zoo.engine.errors import WorkerFailed, ZooError
 
 _TRACE = "Traceback (most recent call last):\n"
 _RAISED = re.compile(r"^(?P<kind>[\w.]+)(?:: (?P<text>.*))?\Z", re.MULTILINE | re.DOTALL)
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
 
 
 @contextmanager
@@ -48,4 +51,10 @@ def told(text: str) -> ZooError | None:
     kind = getattr(errors, name, None) if module == errors.__name__ else None
     if isinstance(kind, type) and issubclass(kind, ZooError):
         return kind(message)
-    return WorkerFailed(f"{name}: {message}\n{_TRACE}{last.rstrip()}")
+    return WorkerFailed(f"{_own_line(last)}{name}: {message}\n{_TRACE}{last.rstrip()}")
+
+
+def _own_line(trace: str) -> str:
+    """Where in the user's own code it was raised, ``file:41 in forward: ``; empty where there is none."""
+    frames = [frame for frame in _FRAME.finditer(trace) if not any(part in frame["file"] for part in LIBRARIES)]
+    return "{file}:{line} in {function}: ".format(**frames[-1].groupdict()) if frames else ""
