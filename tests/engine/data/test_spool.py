@@ -170,3 +170,26 @@ def test_memory_stays_under_the_budget() -> None:
     """200 MB under a budget of 20 MB, read at random: what is resident grows by the budget and a chunk or two."""
     done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, timeout=60, check=True)
     assert 5 < int(done.stdout) < 35, done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak anew")
+def test_one_take_of_rows_far_apart_stays_within_the_budget(tmp_path: Path) -> None:
+    spool = Spool(16 << 20, directory=str(tmp_path))
+    for _ in range(12):
+        spool.append([np.ones((2048, 1024), np.float32)])  # 8 MB each
+    (column,) = spool.seal()
+    rows = np.arange(0, 12 * 2048, 48)  # all over the file: each may map 2 MB around it
+    before = peak_from_now_on()
+    column.take(rows)
+    assert memory_of("VmHWM") - before < 24 << 20
+    spool.close()
+
+
+def peak_from_now_on() -> int:
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory_of("VmHWM")
+
+
+def memory_of(name: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024

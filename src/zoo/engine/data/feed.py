@@ -86,8 +86,8 @@ class RowFeed:
                 places.append(place)
         part = np.concatenate(parts)
         order = np.lexsort((np.concatenate(places), part))
-        found, starts = np.unique(part[order], return_index=True)
-        return cls(filling.spool, dict(zip(found.tolist(), np.split(order, starts[1:]), strict=False)), request)
+        runs = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
+        return cls(filling.spool, {int(part[run[0]]): run for run in runs if len(run)}, request)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
@@ -117,7 +117,7 @@ class _Filling:
 
     def __init__(self, schema: pa.Schema, request: FeedRequest) -> None:
         self._specs = columns.describe(schema, (*request.features, *request.labels))
-        self.spool = Spool(request.memory, self._specs)
+        self.spool = Spool(request.memory - request.memory // 8, self._specs)  # an eighth for the batch on its way
         self._sink = request.sink
         self._rows = 0
 

@@ -252,8 +252,13 @@ class _MappedColumn:
         self._row = array.itemsize * math.prod(array.shape[1:])
 
     def take(self, indices: Indices, out: np.ndarray | None = None) -> np.ndarray:
-        taken = _take(self._array, indices, out)
-        self._pages.touched(len(indices) * max(self._row, _AROUND))
+        taken = np.empty((len(indices), *self._array.shape[1:]), self._array.dtype) if out is None else out
+        around = max(self._row, _AROUND)
+        at_once = self._pages.at_once // around + 1  # rows far apart may map the whole file at a single step
+        for start in range(0, len(indices), at_once):
+            part = indices[start : start + at_once]
+            _take(self._array, part, taken[start : start + at_once])
+            self._pages.touched(len(part) * around)
         return taken
 
     def piece(self, start: int, end: int) -> bytes:
@@ -292,7 +297,7 @@ class _Window:
     """How many bytes of all maps together may be in memory; beyond it all are let go, and faulted in again at need."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._touched = 0  # an upper bound
         self._before = _mapped_bytes()
         self._pages: list[_Pages] = []
@@ -302,9 +307,11 @@ class _Window:
 
     def grow(self, count: int) -> None:
         self._touched += count
-        if self._touched > self._limit and self._before is not None:
+        if self._touched > self.limit and self._before is not None:
             self._touched = max((_mapped_bytes() or 0) - self._before, 0)  # the bound is loose, asking is cheap
-        if self._touched > self._limit:
+            for pages in self._pages:
+                pages.new_count()
+        if self._touched > self.limit:
             self._release()
 
     def _release(self) -> None:
@@ -324,11 +331,20 @@ class _Pages:
         self._window = window
         window.join(self)
 
+    @property
+    def at_once(self) -> int:
+        """Bytes that may be read somewhere before `touched` hears of it."""
+        return max(self._size, _AROUND) * _AROUND if self._size <= self._window.limit else self._window.limit // 2
+
     def touched(self, count: int) -> None:
         """Hears that `count` bytes were read somewhere."""
         new = min(count, self._size - self._touched)
         self._touched += new
         self._window.grow(new)
+
+    def new_count(self) -> None:
+        """Forgets what was counted: the window knows better."""
+        self._touched = 0
 
     def release(self) -> None:
         self._touched = 0

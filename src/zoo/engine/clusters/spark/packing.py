@@ -87,8 +87,7 @@ def _mask(chosen: np.ndarray) -> pa.Array:
 def _packed(rank: int, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batches[0].schema) as stream:
-        for batch in batches:
-            stream.write_batch(batch)
+        stream.write_table(pa.Table.from_batches(batches).combine_chunks())  # few large batches are cheaper to take
     data = sink.getvalue()
     ends = pa.py_buffer(np.array([0, data.size], np.int32))
     rows = pa.Array.from_buffers(pa.binary(), 1, [None, ends, data])  # without the copy that `pa.array` would make
