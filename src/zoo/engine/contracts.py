@@ -171,6 +171,9 @@ class Collective(Protocol):
 class ModelSpec(Protocol):
     """The driver's side of a model; picklable."""
 
+    def check_columns(self, specs: Sequence[Any]) -> None:
+        """On the driver: refuses columns (`columns.ArraySpec`) that no model of this framework takes."""
+
     def place(self, rank: Rank) -> Rank:
         """The rank with the device that this model is to use there."""
 
