@@ -113,7 +113,7 @@ class FrameShards:
         """The DataFrame with `fn`'s columns; lazy, and in the place and order of the rows."""
         from pyspark.sql import functions as F
 
-        made = _columns_udf(fn, schema)(F.struct(*self.expressions()))
+        made = _columns_udf(fn, schema, self.used)(*self.expressions())
         if len(schema) == 1:
             return FrameShards(self.frame.withColumn(schema[0].name, made), self.used, tuple(schema.names))
         holder = self.frame.withColumn("__zoo_outputs", made)
@@ -220,8 +220,8 @@ def _named(fn: Mapper, names: Sequence[str]) -> Mapper:
     return named
 
 
-def _columns_udf(fn: Mapper, schema: pa.Schema) -> Any:
-    """An Arrow UDF from a struct of the used columns to the new column (or a struct of them)."""
+def _columns_udf(fn: Mapper, schema: pa.Schema, used: Sequence[str]) -> Any:
+    """An Arrow UDF from the used columns to the new column (or a struct of them)."""
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -229,12 +229,14 @@ def _columns_udf(fn: Mapper, schema: pa.Schema) -> Any:
     types = from_arrow_schema(plain)
     returned = types[0].dataType if len(schema) == 1 else types
 
-    def columns(structs: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        for made in fn(pa.RecordBatch.from_struct_array(struct) for struct in structs):
+    def columns(given: Iterator[Any]) -> Iterator[pa.Array]:
+        each = given if len(used) > 1 else ((one,) for one in given)
+        for made in fn(pa.RecordBatch.from_arrays(list(arrays), names=list(used)) for arrays in each):
             arrays = [_to_spark(made.column(i), schema.field(i)) for i in range(len(schema))]
             yield arrays[0] if len(arrays) == 1 else pa.StructArray.from_arrays(arrays, fields=list(plain))
 
-    columns.__annotations__ = {"structs": Iterator[pa.Array], "return": Iterator[pa.Array]}
+    taken = tuple[pa.Array, ...] if len(used) > 1 else pa.Array
+    columns.__annotations__ = {"given": Iterator[taken], "return": Iterator[pa.Array]}  # type: ignore[valid-type]
     return F.arrow_udf(columns, returned)  # type: ignore[attr-defined]  # pyspark gives it no type
 
 
