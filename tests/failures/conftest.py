@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fields import Field
 
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
 from zoo.engine.clusters.local import LocalCluster
 from zoo.engine.clusters.spark.cluster import SparkCluster
-
-
-@dataclass(frozen=True)
-class Field:
-    """A cluster that is the current one.
-
-    Attributes:
-        name: which.
-        ranks: how many a test uses there.
-        spark: its session; None where there is none.
-    """
-
-    name: str
-    ranks: int
-    spark: Any = None
-
-    def keep(self, table: Any) -> Any:
-        """Rows as the users of this place hold them."""
-        return table if self.spark is None else self.spark.createDataFrame(table).repartition(3)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from broken_models import WORDS, Line, estimator, rows
+from fields import Field
 
-from conftest import Field
 from zoo.engine.errors import ColumnNotFound, DataError, NotEnoughSlots, UsageError
 
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 import torch
 from broken_models import WORDS, Line, estimator, rows
+from fields import Field
 
-from conftest import Field
 from zoo.engine.errors import RankLost, RankStalled, StorageFailed, WorkerFailed
 from zoo.engine.events.console import ConsoleSink
 

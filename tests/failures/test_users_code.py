@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from broken_models import WORDS, BadCallback, FailsAt, Line, bad_loss, estimator, rows
+from fields import Field
 
-from conftest import Field
 from zoo.engine.errors import NotPicklable, TrainingDiverged, UsageError, WorkerFailed
 
 

@@ -11,10 +11,10 @@ Leaves: the adapters of other libraries (their rooms), columns -> arrays (column
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -113,9 +113,9 @@ def adapt(
     if target is None:
         raise UsageError(f"data must be {ACCEPTED}. Received: {type(data).__module__}.{type(data).__qualname__}")
     module, _, name = target.partition(":")
-    if name == _CREATOR:
-        data = partial(data, dict(config or {}))
     adapter: Adapter = getattr(importlib.import_module(module), name)
+    if name == _CREATOR:  # the one adapter that needs to know more than the data
+        adapter = partial(cast("Callable[..., Adapted]", adapter), config=dict(config or {}))
     return adapter(data, inputs, targets)
 
 

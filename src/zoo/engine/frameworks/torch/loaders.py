@@ -22,8 +22,8 @@ Leaves: what a batch holds (batches), a rank's batches (feeds).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -64,14 +64,21 @@ def adapt_loader(data: Any, features: tuple[str, ...] | None, labels: tuple[str,
     return Adapted(LoaderShards(_Held(data), columns, record_of(pair, columns).schema, names is not None), columns)
 
 
-def adapt_creator(data: Any, features: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> Adapted:
-    """A function ``f(config, batch_size)`` or ``f(batch_size)`` (with its config bound) that creates a loader.
+def adapt_creator(
+    data: Any,
+    features: tuple[str, ...] | None,
+    labels: tuple[str, ...] | None,
+    config: Mapping[str, Any] | None = None,
+) -> Adapted:
+    """A function ``f(config, batch_size)``, ``f(batch_size)`` (with its config bound) or ``f()`` that creates a loader.
 
     It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them. It is
     not called here: without names, a batch is taken to have one feature and one target.
     """
     columns = _UNNAMED if features is None else Columns(features, labels or ())
-    return Adapted(LoaderShards(_Created(data), columns, pa.schema([]), features is not None), columns)
+    return Adapted(
+        LoaderShards(_Created(data, dict(config or {})), columns, pa.schema([]), features is not None), columns
+    )
 
 
 _UNNAMED = Columns(("x0",), ("y0",))
@@ -93,13 +100,14 @@ class _Created:
     """What a creator makes for one rank."""
 
     create: Callable[..., Any]
+    config: Mapping[str, Any] = field(default_factory=dict)
     each: bool = True
 
     def make(self, rows: int) -> Any:
         try:
             parameters = inspect.signature(self.create).parameters.values()
         except (TypeError, ValueError):
-            return self.create({}, rows)
+            return self.create(self.config, rows)
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         places = [p for p in parameters if p.kind in kinds]
         needed = [p for p in places if p.default is p.empty]
@@ -108,7 +116,7 @@ class _Created:
         elif not places:
             made = self.create()
         else:
-            made = self.create({}, rows)
+            made = self.create(self.config, rows)
         if isinstance(made, Dataset) and not isinstance(made, IterableDataset):
             return DataLoader(made, batch_size=rows)
         if not isinstance(made, Iterable):
