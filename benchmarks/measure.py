@@ -50,9 +50,7 @@ class Row:
         return self.median <= self.target if self.at_most else self.median >= self.target
 
 
-def compared(
-    labels: tuple[str, str, str], ours: Sequence[float], theirs: Sequence[float], target: float | None
-) -> Row:
+def compared(labels: tuple[str, str, str], ours: Sequence[float], theirs: Sequence[float], target: float | None) -> Row:
     """A row of ratios from seconds measured in turns.
 
     Args:

@@ -23,7 +23,9 @@ class NCF(nn.Module):
         super().__init__()
         self.user, self.item = nn.Embedding(USERS, 20), nn.Embedding(ITEMS, 20)
         self.mf_user, self.mf_item = nn.Embedding(USERS, 20), nn.Embedding(ITEMS, 20)
-        self.mlp = nn.Sequential(nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 20), nn.ReLU(), nn.Linear(20, 10), nn.ReLU())
+        self.mlp = nn.Sequential(
+            nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 20), nn.ReLU(), nn.Linear(20, 10), nn.ReLU()
+        )
         self.head = nn.Linear(30, CLASSES)
 
     def forward(self, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
