@@ -30,7 +30,7 @@ from zoo.engine.jobs import Columns
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-MEGABYTES = {"tiny": 1, "quick": 40, "full": 160}
+MEGABYTES = {"tiny": 1, "quick": 40, "full": 400}
 TURNS = {"tiny": 1, "quick": 5, "full": 9}
 GROUPS = 8
 

@@ -32,7 +32,7 @@ from zoo.engine.clusters.spark.packing import gathered, loose
 from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
 from zoo.engine.data.feed import NO_ROWS
-from zoo.engine.data.objects import ObjectRows, Reading
+from zoo.engine.data.objects import PART, ObjectRows, Reading
 from zoo.engine.errors import DataError, NotEnoughSlots
 from zoo.engine.parcels import Parcel
 
@@ -152,7 +152,8 @@ class SparkCluster:
             alike = [one.select(*(F.col(f"`{name}`").cast(types[name]) for name in names)) for one in dealt]
             marked = [one.withColumn(SET, F.lit(number)) for number, one in enumerate(alike)]
             dealt = [reduce(lambda one, other: one.union(other), marked)]
-        return gathered(dealt[0], world)
+        placed = not any(PART in one.used for one in framed.values())
+        return gathered(dealt[0], world, by_place=placed)
 
 
 @dataclass(frozen=True)

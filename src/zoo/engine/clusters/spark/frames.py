@@ -149,6 +149,12 @@ class FrameShards:
         return MemoryShards.cut(dealt.drop_columns([PART, PLACE]).rename_columns(list(self.used)), sizes)
 
 
+def part_of(place: np.ndarray) -> np.ndarray:
+    """The part of each row of a DataFrame, from its place: `dealt` in numpy."""
+    part: np.ndarray = ((place >> _ROW_BITS) + (place & ((1 << _ROW_BITS) - 1))) % PARTS
+    return part
+
+
 def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
     """The adapter of Spark DataFrames; see `zoo.engine.data.adapters`."""
     if not features:

@@ -1,7 +1,7 @@
 """Rows on their way to the ranks, packed where they are narrow.
 
 A shuffle costs Spark about a microsecond a row, whatever its width: more than the rows' bytes, where they are a few
-numbers. Such rows are packed first, some megabytes of Arrow in one row for each rank, by the tasks that made them.
+numbers. Such rows are packed first, some hundred kilobytes of Arrow in one row for a rank, by the tasks that made them.
 
 Owns: the shuffle, what travels in it, and taking it apart again.
 Leaves: which part a row belongs to (frames), which data set (dealing).
@@ -16,30 +16,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from zoo.engine.data.objects import PART
+from zoo.engine.clusters.spark.frames import part_of
+from zoo.engine.data.objects import PART, PLACE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 RANK, ROWS = "__zoo_rank", "__zoo_rows"
 _SCHEMA = pa.schema([(RANK, pa.int32()), (ROWS, pa.binary())])
-_PACK_BYTES = 2 << 20  # of one packed row
+_PACK_BYTES = 400 << 10  # of one packed row: larger ones are a burden to Java's garbage collector
 _HELD_BYTES = 64 << 20  # of all that a task holds until they are packed
 _NARROW = 64  # columns; rows of more have enough bytes to travel by themselves
 
 
-def gathered(frame: DataFrame, world: int) -> DataFrame:
+def gathered(frame: DataFrame, world: int, *, by_place: bool) -> DataFrame:
     """The rows in one partition a rank, each part whole; the ranks take them with `loose`.
 
     Args:
-        frame: with a column `PART`, which says by its remainder where a row goes.
+        frame: with the columns `PLACE` and `PART`; a row's part says by its remainder where it goes.
         world: ranks.
+        by_place: whether the parts are those of `part_of`.
     """
     from pyspark.sql import functions as F
 
-    if not _is_narrow(frame):
+    if not by_place or not _is_narrow(frame):
         return frame.repartitionById(world, F.col(PART) % F.lit(world))
-    packed = frame.mapInArrow(_Packing(world), f"{RANK} int, {ROWS} binary")
+    # The part follows from the place, here in no time; in SQL it would cost half as much as all the columns.
+    packed = frame.drop(PART).mapInArrow(_Packing(world), f"{RANK} int, {ROWS} binary")
     return packed.repartitionById(world, F.col(RANK))
 
 
@@ -50,12 +53,21 @@ def loose(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch
             continue
         for cell in batch.column(ROWS):
-            yield from pa.ipc.open_stream(cell.as_buffer())
+            for rows in pa.ipc.open_stream(cell.as_buffer()):
+                parts = np.ascontiguousarray(part_of(_places(rows)), np.int32)
+                yield rows.append_column(
+                    PART, pa.Array.from_buffers(pa.int32(), len(parts), [None, pa.py_buffer(parts)])
+                )
+
+
+def _places(rows: pa.RecordBatch) -> np.ndarray:
+    places: np.ndarray = rows.column(PLACE).to_numpy()
+    return places
 
 
 @dataclass(frozen=True)
 class _Packing:
-    """A `Mapper`: all rows for one rank, up to some megabytes, become one row."""
+    """A `Mapper`: all rows for one rank, up to `_PACK_BYTES`, become one row."""
 
     world: int
 
@@ -64,7 +76,7 @@ class _Packing:
         sizes = [0] * self.world
         limit = min(_PACK_BYTES, _HELD_BYTES // self.world)
         for batch in batches:
-            ranks = batch.column(PART).to_numpy() % self.world
+            ranks = part_of(_places(batch)) % self.world
             for rank in range(self.world):
                 mine = batch.filter(_mask(ranks == rank))
                 if not mine.num_rows:
