@@ -27,7 +27,7 @@ def run_rank(scene: Callable[..., Any], rank: Rank, pipe: Any) -> None:
 
     torch.set_num_threads(1)
     try:
-        collective = join(rank, TIMEOUT)
+        collective = join(rank, float(os.environ.get("ZOO_TEST_TIMEOUT", TIMEOUT)))
         try:
             answer = scene(collective, rank)
         finally:
@@ -97,7 +97,9 @@ def agree(collective: Collective, rank: Rank) -> dict[str, Any]:
         for bucket in buckets:
             ready(bucket)
     received = collective.broadcast(state_of(index))
+    sent = [np.full(100 * index + other, index, np.uint8) for other in range(world)]
     return {
+        "exchange": [(piece.size, np.unique(piece).tolist()) for piece in collective.exchange(sent)],
         "sum": summed.tolist(),
         "kept": mine.tolist(),
         "ints": collective.sum(np.array([[index]])).tolist(),
@@ -123,6 +125,8 @@ def test_all_ranks_get_the_same_answers(world: int, tmp_path: Any) -> None:
         assert answer["sum"] == [world * (world + 1) / 2, 10.0 * world]
         assert answer["kept"] == [index + 1, 10.0]
         assert answer["ints"] == [[world * (world - 1) // 2]]
+        sizes = [100 * sender + index for sender in range(world)]
+        assert answer["exchange"] == [(size, [sender] if size else []) for sender, size in enumerate(sizes)]
         assert answer["gather"] == [{"rank": i, "text": "é" * (100 * i)} for i in range(world)]
         assert np.allclose(answer["numpy"], mean) and np.allclose(answer["torch"], mean)
         assert answer["names"] == list(state_of(0).arrays) and answer["same"]
@@ -161,6 +165,35 @@ def fail_on_rank_1(collective: Collective, rank: Rank) -> None:
 def test_an_exception_inside_average_leaves_at_once(tmp_path: Any) -> None:
     answers = gang(fail_on_rank_1, 2, f"file://{tmp_path}/store")
     assert [answer[0] for _, answer in answers] == ["PeerLost", "KeyError"], answers
+
+
+def come_late(collective: Collective, rank: Rank) -> list[int]:
+    if rank.index == 1:
+        time.sleep(3.0)
+    return collective.gather(rank.index, patience=TIMEOUT)
+
+
+def test_a_peer_may_come_later_than_the_time_out_where_patience_is_asked_for(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_TEST_TIMEOUT", "1.5")
+    answers = gang(come_late, 3, f"file://{tmp_path}/store")
+    assert answers == [(True, [0, 1, 2])] * 3
+
+
+def leave_before_the_meeting(collective: Collective, rank: Rank) -> float:
+    if rank.index == 1:
+        raise KeyError("user code")
+    started = time.monotonic()
+    with pytest.raises(PeerLost, match="left"):
+        collective.gather(rank.index, patience=10 * TIMEOUT)
+    return time.monotonic() - started
+
+
+def test_a_patient_rank_hears_that_a_peer_has_left(tmp_path: Any) -> None:
+    answers = gang(leave_before_the_meeting, 2, f"file://{tmp_path}/store")
+    assert [good for good, _ in answers] == [True, False], answers
+    assert answers[0][1] < TIMEOUT
 
 
 def free_port() -> int:

@@ -146,8 +146,11 @@ class Collective(Protocol):
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The element-wise sum over the ranks of a small array."""
 
-    def gather(self, value: Any) -> list[Any]:
-        """Every rank's picklable value, in rank order, on every rank."""
+    def gather(self, value: Any, patience: float = 0.0) -> list[Any]:
+        """Every rank's picklable value, in rank order, on every rank; waits `patience` s more than for other calls."""
+
+    def exchange(self, outgoing: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Sends `outgoing[i]`, bytes as uint8, to rank i; returns what each rank has sent here, in rank order."""
 
     def broadcast(self, state: State) -> State:
         """Rank 0's state, on every rank."""

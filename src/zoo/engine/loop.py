@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ from zoo.engine.triggers import Trigger
 TRAIN, VALID = "train", "valid"
 BACKSTOP_SECONDS = 60.0
 """The driver finds a stall, and asks every rank where it is, before a rank's own patience with its peers ends."""
+READING_SECONDS = 7 * 24 * 3600.0
+"""How much longer than its peers a rank may read. Whether it moves is for the driver to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ def _feed(
     return shards.feed(
         FeedRequest(
             rank=rank,
-            gather=collective.gather,
+            gather=partial(collective.gather, patience=READING_SECONDS),
+            exchange=collective.exchange,
             features=job.columns.features,
             labels=job.columns.labels,
             batch_size=job.batch_size,

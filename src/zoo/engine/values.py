@@ -6,7 +6,7 @@ Leaves: the Protocols that take and give them (contracts), which also names them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,7 +78,9 @@ class FeedRequest:
 
     Attributes:
         rank: who asks.
-        gather: gives every rank the values of all ranks, in rank order (used once, for the rows per part).
+        gather: gives every rank the values of all ranks, in rank order (used for the rows per part).
+        exchange: sends bytes (uint8) to each rank, and gives those that each rank has sent here (used where rows have
+            to change their rank).
         features: the columns of the model's inputs.
         labels: the columns of its targets.
         batch_size: rows per step over all ranks.
@@ -91,6 +93,7 @@ class FeedRequest:
 
     rank: Rank
     gather: Callable[[Json], list[Json]]
+    exchange: Callable[[Sequence[np.ndarray]], list[np.ndarray]] = list
     features: tuple[str, ...]
     labels: tuple[str, ...]
     batch_size: int

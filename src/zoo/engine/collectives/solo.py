@@ -6,6 +6,7 @@ Leaves: everything between processes (torch_group).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -27,9 +28,13 @@ class Solo:
         """The values."""
         return values
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, patience: float = 0.0) -> list[Any]:
         """A list of the value alone."""
         return [value]
+
+    def exchange(self, outgoing: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What it sends to itself."""
+        return list(outgoing)
 
     def broadcast(self, state: State) -> State:
         """The state."""

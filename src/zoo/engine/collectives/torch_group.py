@@ -17,7 +17,8 @@ import pickle
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -38,6 +39,7 @@ SMALL = 1 << 20
 """Arrays of fewer bytes are packed into one message."""
 _SIOCGIFADDR = 0x8915  # asks Linux for an interface's address
 _PROOF = hashlib.sha256().digest_size
+_LEFT = "left"
 
 
 class TorchGroup:
@@ -60,13 +62,15 @@ class TorchGroup:
                 "Leave it with torch.distributed.destroy_process_group() before the run."
             )
         self._rank = rank
+        self._meetings = 0
         cuda = rank.device.startswith("cuda")
         with self._watch("the meeting"), _interface(rank.host):
             if cuda:
                 torch.cuda.set_device(torch.device(rank.device))
+            self._store = _store(rank, timeout)
             dist.init_process_group(
                 backend="nccl" if cuda else "gloo",
-                store=_store(rank, timeout),
+                store=PrefixStore("group", self._store),
                 rank=rank.index,
                 world_size=rank.world,
                 timeout=timedelta(seconds=timeout),
@@ -86,16 +90,35 @@ class TorchGroup:
             dist.all_reduce(torch.from_numpy(total), group=self._host)
         return total
 
-    def gather(self, value: Any) -> list[Any]:
-        """Every rank's picklable value, in rank order. Only what a holder of the gang's token has sent is unpickled."""
+    def gather(self, value: Any, patience: float = 0.0) -> list[Any]:
+        """Every rank's picklable value, in rank order. Only what a holder of the gang's token has sent is unpickled.
+
+        Args:
+            value: this rank's.
+            patience: seconds that a peer may come later than the group's time-out allows.
+        """
         own = np.frombuffer(self._sealed(cloudpickle.dumps(value)), np.uint8)
         with self._watch("gather"):
+            if patience:
+                self._meet(patience)
             sizes = self._gather_array(np.array([own.size]))
             padded = np.zeros(max(int(size[0]) for size in sizes), np.uint8)
             padded[: own.size] = own
             rows = self._gather_array(padded)
         payloads = [self._opened(row[: int(size[0])].tobytes()) for row, size in zip(rows, sizes, strict=True)]
         return [pickle.loads(payload) for payload in payloads]  # noqa: S301  proven to be a rank's
+
+    def exchange(self, outgoing: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Sends `outgoing[i]`, a 1-d uint8 array, to rank i; returns what each rank has sent here, in rank order."""
+        sizes = [piece.size for piece in outgoing]
+        with self._watch("exchange"):
+            table = self._gather_array(np.array(sizes, np.int64))
+            coming = [int(row[self._rank.index]) for row in table]
+            arrived = torch.empty(sum(coming), dtype=torch.uint8)
+            dist.all_to_all_single(
+                arrived, torch.from_numpy(np.concatenate(outgoing)), coming, sizes, group=self._host
+            )  # fmt: skip
+        return np.split(arrived.numpy(), np.cumsum(coming)[:-1])
 
     def broadcast(self, state: State) -> State:
         """Rank 0's state, on every rank; the others' is ignored. Array dtypes must be plain (no objects)."""
@@ -135,6 +158,8 @@ class TorchGroup:
     def close(self) -> None:
         """Leaves the gang; peers that still wait get `PeerLost` at once. Idempotent."""
         self._host = None
+        with suppress(RuntimeError):  # the store may have gone before
+            self._store.set(_LEFT, "")
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -146,6 +171,19 @@ class TorchGroup:
         if not hmac.compare_digest(hmac.digest(self._rank.token.encode(), payload, "sha256"), sealed[:_PROOF]):
             raise PeerLost("a message did not come from a rank of this gang: its proof is wrong.")
         return payload
+
+    def _meet(self, patience: float) -> None:
+        """Waits until all have come here. Gloo itself would give a peer no longer than any other message."""
+        self._meetings += 1
+        names = [f"meeting-{self._meetings}-{index}" for index in range(self._rank.world)]
+        self._store.set(names[self._rank.index], "")
+        until = time.monotonic() + patience
+        pause = 0.001
+        while not self._store.check(names):
+            if self._store.check([_LEFT]) or time.monotonic() > until:
+                raise PeerLost(f"rank {self._rank.index} of {self._rank.world} waited for a peer that has left.")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
 
     def _gather_array(self, array: np.ndarray) -> list[np.ndarray]:
         rows = [torch.empty(array.shape, dtype=torch.from_numpy(array).dtype) for _ in range(self._rank.world)]

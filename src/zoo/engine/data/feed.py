@@ -8,7 +8,6 @@ copy lies (spool), tensors (frameworks).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from zoo.engine.contracts import Batch, FeedRequest
 from zoo.engine.data import columns
+from zoo.engine.data.arrivals import Arrivals, Rows, indices, joined
+from zoo.engine.data.balance import evened
 from zoo.engine.data.plan import Plan
 from zoo.engine.data.spool import Spool
 from zoo.engine.data.text import stored
@@ -27,13 +28,11 @@ if TYPE_CHECKING:
 
 NO_ROWS = "the {} data has no rows. Check the filters and joins that made it."
 
-Rows = NDArray[np.intp]
-
 
 class RowFeed:
     """Rows in the order of the plan: the same rows make the same step on any number of ranks."""
 
-    def __init__(self, spool: Spool, rows_of: Mapping[int, range | Rows], request: FeedRequest) -> None:
+    def __init__(self, spool: Spool, rows_of: Mapping[int, Rows], request: FeedRequest) -> None:
         """Learns the rows per part of all ranks; every rank of the gang must come here.
 
         Args:
@@ -60,11 +59,11 @@ class RowFeed:
         Raises:
             DataError: nulls, ragged lists, or no row on any rank.
         """
-        pieces: dict[int, list[range]] = {}
+        pieces: dict[int, list[Rows]] = {}
         with _Filling(schema, request) as filling:
             for part, batch in rows:
                 pieces.setdefault(part, []).append(filling.append(batch))
-        return cls(filling.spool, {part: _joined(found) for part, found in pieces.items()}, request)
+        return cls(filling.spool, {part: joined(found) for part, found in pieces.items()}, request)
 
     @classmethod
     def fill_mixed(
@@ -89,6 +88,26 @@ class RowFeed:
         runs = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
         return cls(filling.spool, {int(part[run[0]]): run for run in runs if len(run)}, request)
 
+    @classmethod
+    def fill_placed(
+        cls, rows: Iterable[tuple[NDArray[np.int64], pa.RecordBatch]], schema: pa.Schema, request: FeedRequest
+    ) -> RowFeed:
+        """Reads whole partitions, as they happen to be on this rank; every rank of the gang must come here.
+
+        The parts are cut when all is read, and move between ranks where one has read much more than the others.
+
+        Args:
+            rows: (the place of each row, see `arrivals`; the rows).
+            schema: of the rows.
+            request: columns, batch size, memory and so on.
+        """
+        arrivals = Arrivals()
+        with _Filling(schema, request) as filling:
+            for places, batch in rows:
+                arrivals.add(places, filling.append(batch))
+            parts = evened(arrivals.partitions(), filling.spool, request)
+        return cls(filling.spool, parts, request)
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
         reading = [self._reading_order(epoch, i) for i in range(len(self._parts))]
@@ -101,13 +120,13 @@ class RowFeed:
         """Gives back memory and files."""
         self._spool.close()
 
-    def _reading_order(self, epoch: int, index: int) -> Rows:
+    def _reading_order(self, epoch: int, index: int) -> NDArray[np.intp]:
         rows, permutation = self._rows_of[index], self.plan.permutation(epoch, self._parts[index])
-        if not isinstance(rows, range):
-            return rows if permutation is None else rows[permutation]
-        return np.arange(rows.start, rows.stop) if permutation is None else permutation + rows.start
+        if permutation is None:
+            return indices(rows)
+        return permutation * rows.step + rows.start if isinstance(rows, range) else rows[permutation]
 
-    def _batch(self, rows: Rows, total: int) -> Batch:
+    def _batch(self, rows: NDArray[np.intp], total: int) -> Batch:
         arrays = tuple(column.take(rows) for column in self._columns)
         return Batch(arrays[: self._features], arrays[self._features :], len(rows), total)
 
@@ -136,14 +155,7 @@ class _Filling:
             self.spool.close()
 
 
-def _joined(pieces: list[range]) -> range | Rows:
-    """Where a part's rows lie: one run of rows, most often, which takes no memory."""
-    if all(one.stop == other.start for one, other in pairwise(pieces)):
-        return range(pieces[0].start, pieces[-1].stop)
-    return np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
-
-
-def _sizes(rows_of: Mapping[int, range | Rows], request: FeedRequest) -> tuple[int, ...]:
+def _sizes(rows_of: Mapping[int, Rows], request: FeedRequest) -> tuple[int, ...]:
     """Rows of every part, from all ranks."""
     gathered = request.gather([[part, len(rows)] for part, rows in rows_of.items()])
     sizes = {part: rows for pairs in gathered for part, rows in pairs}

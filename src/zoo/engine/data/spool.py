@@ -95,23 +95,37 @@ class Spool:
                 raise self._full(error) from error
             raise
 
+    @property
+    def row_bytes(self) -> int:
+        """Of the rows so far, on average; at least 1."""
+        return max(self._bytes // max(self.rows, 1), 1)
+
+    def so_far(self) -> tuple[Column, ...]:
+        """The columns, in the order of `append`, without what will be appended later. The caller closes them."""
+        window = _Window(self._memory // 2)
+        return tuple(store.seal(window) for store in self._stores) or tuple(
+            _ArrayColumn(empty(spec)) for spec in self._specs
+        )
+
     def seal(self) -> tuple[Column, ...]:
-        """Ends writing; the columns, in the order of `append`."""
+        """Ends writing; the columns, in the order of `append`. `close` closes them."""
         if self._columns is None:
-            window = _Window(self._memory // 2)
-            self._columns = tuple(store.seal(window) for store in self._stores) or tuple(
-                _ArrayColumn(empty(spec)) for spec in self._specs
-            )
+            self._columns = self.so_far()
             self._stores = ()
+            self._close_files()  # what is mapped stays
         return self._columns
 
     def close(self) -> None:
         """Gives back memory and files. Idempotent."""
         for column in self._columns or ():
             column.close()
+        self._close_files()
+        self._columns, self._stores = (), ()
+
+    def _close_files(self) -> None:
         for file in self._files:
             file.close()
-        self._columns, self._stores = (), ()
+        self._files.clear()
 
     def _settled(self, arrays: Sequence[Stored]) -> list[Any]:
         """The same rows, text without objects, once they are found to be like those before."""
@@ -326,7 +340,6 @@ class _Pages:
     def __init__(self, file: FileIO, window: _Window) -> None:
         size = file.seek(0, 2)
         self.map: mmap.mmap | bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        file.close()
         self._size, self._touched = size, 0
         self._window = window
         window.join(self)

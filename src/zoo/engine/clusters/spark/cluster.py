@@ -1,4 +1,4 @@
-"""Ranks as the tasks of a Spark barrier stage; independent pieces as ordinary Spark tasks.
+"""Ranks as the tasks of one Spark stage; independent pieces as ordinary Spark tasks.
 
 Owns: putting data sets into the one input of a stage, slots, cancelling, which address the driver listens on.
 Leaves: columns of a DataFrame (frames), what driver and rank say to each other (board, seat), sessions (sessions).
@@ -28,16 +28,16 @@ from zoo.engine.clusters.seat import Wire, sit
 from zoo.engine.clusters.spark import sessions, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.frames import FrameShards
-from zoo.engine.clusters.spark.packing import gathered, loose
+from zoo.engine.clusters.spark.gathering import Gathered, gathered
 from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
 from zoo.engine.data.feed import NO_ROWS
-from zoo.engine.data.objects import PART, ObjectRows, Reading
+from zoo.engine.data.objects import ObjectRows, Reading
 from zoo.engine.errors import DataError, NotEnoughSlots
 from zoo.engine.parcels import Parcel
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 _END_SECONDS = 10.0
 _RETURN_SECONDS = 60.0
@@ -73,7 +73,7 @@ class SparkCluster:
     def gang(
         self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
     ) -> list[T]:
-        """Runs `task` in a barrier stage; see `Cluster.gang`."""
+        """Runs `task` in the tasks of one stage; see `Cluster.gang`."""
         self._check(world)
         board = Board(world, sink, stall_timeout)
         try:
@@ -139,21 +139,19 @@ class SparkCluster:
             return "127.0.0.1"
         return str(self.session.conf.get("spark.driver.host", "") or socket.gethostbyname(socket.gethostname()))
 
-    def _input(self, framed: Mapping[str, FrameShards], world: int) -> DataFrame:
+    def _input(self, framed: Mapping[str, FrameShards], world: int) -> Gathered:
         """All data sets as the one input of a stage with one partition a rank."""
         from pyspark.sql import functions as F
 
         if not framed:
-            return self.session.range(0, world, 1, world)
-        dealt = [one.dealt() for one in framed.values()]
-        names = dealt[0].columns
-        if len(dealt) > 1:
-            types = {field.name: field.dataType for field in dealt[0].schema}
-            alike = [one.select(*(F.col(f"`{name}`").cast(types[name]) for name in names)) for one in dealt]
+            return Gathered(self.session.range(0, world, 1, world), barrier=True)
+        placed = [one.placed() for one in framed.values()]
+        if len(placed) > 1:
+            names, types = placed[0].columns, {field.name: field.dataType for field in placed[0].schema}
+            alike = [one.select(*(F.col(f"`{name}`").cast(types[name]) for name in names)) for one in placed]
             marked = [one.withColumn(SET, F.lit(number)) for number, one in enumerate(alike)]
-            dealt = [reduce(lambda one, other: one.union(other), marked)]
-        placed = not any(PART in one.used for one in framed.values())
-        return gathered(dealt[0], world, by_place=placed)
+            placed = [reduce(lambda one, other: one.union(other), marked)]
+        return gathered(placed[0], world, self.nodes * self.cores)
 
 
 @dataclass(frozen=True)
@@ -197,17 +195,18 @@ def _reading_of(shards: Shards) -> Reading | None:
 def _seat(
     place: _Place, packed: Parcel, framed: Mapping[str, _Dealt]
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function of the barrier stage's tasks. It closes over plain values: no session, no frame."""
+    """The function of the stage's tasks. It closes over plain values: no session, no frame."""
 
     def seat(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        from pyspark import BarrierTaskContext
+        from pyspark import TaskContext
 
-        context = BarrierTaskContext.get()
+        context = TaskContext.get()
+        assert context is not None  # a task is running
         index = context.partitionId()
         wire = Wire(introduce(place.address, place.token, index))
         host = _own_address(place.address)
         rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
-        dealer = Dealer(loose(batches), max(1, len(framed)))
+        dealer = Dealer(batches, max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
             sit(wire, rank, packed, own)
@@ -250,13 +249,13 @@ def _device(context: Any) -> str:
 class _Stage:
     """The Spark job of a gang, in a thread of its own; cancelled if the gang ends before it."""
 
-    def __init__(self, session: SparkSession, frame: DataFrame, seat: Mapper) -> None:
+    def __init__(self, session: SparkSession, rows: Gathered, seat: Mapper) -> None:
         from pyspark import InheritableThread
         from pyspark.sql.pandas.types import from_arrow_schema
 
         self._session = session
         self._tag = f"zoo-gang-{secrets.token_hex(8)}"
-        self._ranks = frame.mapInArrow(seat, from_arrow_schema(_NOTHING), barrier=True)
+        self._ranks = rows.frame.mapInArrow(seat, from_arrow_schema(_NOTHING), rows.barrier)
         self._error: BaseException | None = None
         self._ended = threading.Event()
         self._thread = InheritableThread(target=self._run, name="zoo-stage", daemon=True)

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.feed import RowFeed
-from zoo.engine.data.objects import PART, PLACE
+from zoo.engine.data.objects import PLACE
 
 SET = "__zoo_set"
 _IN_MEMORY = 64 << 20
 
-Dealt = tuple[NDArray[np.int64], NDArray[np.int64], pa.RecordBatch]
+Placed = tuple[NDArray[np.int64], pa.RecordBatch]
 
 
 class Dealer:
@@ -67,8 +67,8 @@ class DealtShards:
         return self
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Rows of all this rank's parts, mixed: for reading once, in any order."""
-        for _, _, batch in self._dealt():
+        """All rows that came to this rank, mixed: for reading once, in any order."""
+        for _, batch in self._placed():
             yield 0, batch
 
     def peek(self) -> pa.RecordBatch | None:
@@ -77,14 +77,12 @@ class DealtShards:
 
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""
-        return RowFeed.fill_mixed(self._dealt(), self.schema, request)
+        return RowFeed.fill_placed(self._placed(), self.schema, request)
 
-    def _dealt(self) -> Iterator[Dealt]:
+    def _placed(self) -> Iterator[Placed]:
         for batch in self._dealer.rows_of(self._number):
-            part = batch.column(PART).to_numpy().astype(np.int64)
-            place = batch.column(PLACE).to_numpy()
             arrays = [batch.column(number) for number in range(len(self.schema))]
-            yield part, place, pa.RecordBatch.from_arrays(arrays, names=self.schema.names)
+            yield batch.column(PLACE).to_numpy(), pa.RecordBatch.from_arrays(arrays, names=self.schema.names)
 
 
 class _Waiting:

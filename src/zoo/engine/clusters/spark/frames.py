@@ -3,9 +3,8 @@
 Owns: which columns leave Spark and as what, the parts of a DataFrame, adding columns to it lazily.
 Leaves: the gang (cluster), column types -> arrays (columns).
 
-The parts of a DataFrame are a property of it: row i of partition p belongs to part (p + i) mod 64, so that every part
-gets its even share of every partition, however skewed. A shuffle carries whole parts to the ranks; because it delivers
-rows in any order, each row brings its place along.
+Each row brings its place along, which says in which partition it was and where there. From the partitions' sizes alone
+follow the parts (`zoo.engine.data.arrivals`), so that they are a property of the DataFrame.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from zoo.engine.contracts import Feed, FeedRequest, Mapper, Shards
 from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.adapters import Adapted, Names
+from zoo.engine.data.arrivals import Arrivals, indices, parts_of
 from zoo.engine.data.objects import PART, PLACE
 from zoo.engine.data.shards import MemoryShards
 from zoo.engine.errors import ColumnNotFound, UsageError
@@ -30,9 +30,6 @@ from zoo.engine.jobs import Columns
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-
-PARTS = 64
-_ROW_BITS = 33  # monotonically_increasing_id: the partition above, the row within it below
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,13 @@ class FrameShards:
         frame = self.frame.select(*self.numbered()).mapInArrow(_named(fn, self.used), from_arrow_schema(schema))
         return FrameShards(frame, tuple(schema.names))
 
-    def dealt(self) -> DataFrame:
-        """The used columns (`numbered`) with each row's part and its place in it."""
+    def placed(self) -> DataFrame:
+        """The used columns (`numbered`) with each row's place, and its part where it has one of its own."""
         from pyspark.sql import functions as F
 
-        number = F.monotonically_increasing_id()
-        part = F.pmod(F.shiftright(number, _ROW_BITS) + number.bitwiseAND((1 << _ROW_BITS) - 1), F.lit(PARTS))
-        if PART in self.used:
-            part = F.col(PART)
+        part = [F.col(PART)] if PART in self.used else []
         # Numbered where the rows lie, below everything else that is done to them.
-        return self.frame.select(*self.numbered(), number.alias(PLACE), part.cast("int").alias(PART))
+        return self.frame.select(*self.numbered(), F.monotonically_increasing_id().alias(PLACE), *part)
 
     def share(self, index: int, world: int) -> MemoryShards:
         """Collected: only for gangs outside Spark."""
@@ -143,16 +137,17 @@ class FrameShards:
     def _collected(self) -> MemoryShards:
         """The rows on the driver, in the parts and the order that a gang inside Spark gives them."""
         with in_own_words():
-            dealt = self.dealt().toArrow()
-        dealt = dealt.sort_by([(PART, "ascending"), (PLACE, "ascending")])
-        sizes = np.bincount(dealt.column(PART).to_numpy(), minlength=PARTS).tolist()
-        return MemoryShards.cut(dealt.drop_columns([PART, PLACE]).rename_columns(list(self.used)), sizes)
-
-
-def part_of(place: np.ndarray) -> np.ndarray:
-    """The part of each row of a DataFrame, from its place: `dealt` in numpy."""
-    part: np.ndarray = ((place >> _ROW_BITS) + (place & ((1 << _ROW_BITS) - 1))) % PARTS
-    return part
+            rows = self.placed().toArrow().combine_chunks()
+        if PART in self.used:
+            rows = rows.sort_by([(PART, "ascending"), (PLACE, "ascending")])
+            sizes = np.bincount(rows.column(PART).to_numpy()).tolist()
+            return MemoryShards.cut(rows.select(range(len(self.used))).rename_columns(list(self.used)), sizes)
+        arrivals = Arrivals()
+        arrivals.add(rows.column(PLACE).to_numpy(), range(rows.num_rows))
+        parts = [indices(part) for part in parts_of(arrivals.partitions())]
+        order = np.concatenate([np.empty(0, np.intp), *parts])
+        rows = rows.select(range(len(self.used))).rename_columns(list(self.used))
+        return MemoryShards.cut(rows.take(order), [len(part) for part in parts])
 
 
 def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:

@@ -1,0 +1,203 @@
+"""Parts that are whole on a rank each, moved until all ranks hold about the same number of rows.
+
+Owns: which parts move (`moves`), carrying their rows from spool to spool (`carry`).
+Leaves: what the parts are (arrivals, shards), the message itself (collectives).
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.engine.contracts import FeedRequest
+from zoo.engine.data.arrivals import Rows, cut, indices, joined
+from zoo.engine.data.spool import Spool
+from zoo.engine.data.text import Stored, Text, text_of
+from zoo.engine.events.events import Tick
+
+MESSAGE_BYTES = 16 << 20
+"""About how many bytes a rank sends at once, to all others together."""
+_NUMBERS, _BYTES, _STR = range(3)
+_SLACK = 20  # a rank may hold a twentieth more than its even share before rows travel for it
+
+
+def moves(sizes: Sequence[int], holders: Sequence[int], world: int) -> dict[int, int]:
+    """Which parts move, and to which rank; empty where no rank holds much more than its even share.
+
+    The rank with most rows gives to the one with fewest the largest part that makes neither overshoot its share, or
+    else the smallest one that still helps, again and again.
+
+    Args:
+        sizes: rows of each part.
+        holders: the rank that holds each part now.
+        world: how many ranks there are.
+    """
+    loads = np.bincount(holders, np.asarray(sizes, np.float64), world).astype(np.int64).tolist()
+    held = [sorted((sizes[part], part) for part in range(len(sizes)) if holders[part] == rank) for rank in range(world)]
+    total = sum(loads)
+    to: dict[int, int] = {}
+    while True:
+        heavy, light = int(np.argmax(loads)), int(np.argmin(loads))
+        if loads[heavy] * world * _SLACK <= total * (_SLACK + 1) or not held[heavy]:
+            return to
+        room = min(loads[heavy] * world - total, total - loads[light] * world)
+        at = _largest(held[heavy], room / world)
+        size, part = held[heavy][at]
+        if loads[light] + size >= loads[heavy]:
+            return to
+        del held[heavy][at]
+        loads[heavy] -= size
+        loads[light] += size
+        to[part] = light
+
+
+def evened(partitions: Mapping[int, Rows], spool: Spool, request: FeedRequest) -> dict[int, Rows]:
+    """The parts of all partitions (`arrivals.cut`) on ranks that hold about the same number of rows each.
+
+    Args:
+        partitions: those that have arrived here, whole, and where their rows lie.
+        spool: the rank's rows.
+        request: who this is, and how it agrees with the others.
+
+    Returns:
+        the parts held here, and where their rows lie. Every rank of the gang must come here.
+    """
+    gathered = request.gather([[partition, len(rows)] for partition, rows in partitions.items()])
+    sizes = {partition: rows for held in gathered for partition, rows in held}
+    cuts = cut(sizes)
+    parts = {part: rows[at :: len(cuts[partition])]
+             for partition, rows in partitions.items() for at, part in enumerate(cuts[partition])}  # fmt: skip
+    if request.rank.world == 1:
+        return parts
+    holders = {partition: rank for rank, held in enumerate(gathered) for partition, _ in held}
+    flat = [(partition, at) for partition, numbers in cuts.items() for at in range(len(numbers))]
+    to = moves(
+        [len(range(at, sizes[partition], len(cuts[partition]))) for partition, at in flat],
+        [holders[partition] for partition, _ in flat],
+        request.rank.world,
+    )
+    return carry(spool, parts, to, request) if to else parts
+
+
+def carry(spool: Spool, parts: Mapping[int, Rows], to: Mapping[int, int], request: FeedRequest) -> dict[int, Rows]:
+    """Sends this rank's parts that move and takes those that come; every rank of the gang must come here.
+
+    Args:
+        spool: the rank's rows; what comes is added to them.
+        parts: those held here, and where their rows lie.
+        to: the rank to which a part moves, for all parts that move, on any rank.
+        request: who this is and how it sends.
+
+    Returns:
+        the parts held here afterwards, and where their rows lie.
+    """
+    world = request.rank.world
+    rest = MESSAGE_BYTES // max(world - 1, 1)
+    going = [_Going.of({part: parts[part] for part, rank in to.items() if rank == other and part in parts}, spool, rest)
+             for other in range(world)]  # fmt: skip
+    rounds = max(request.gather(max(len(one) for one in going)))
+    coming: dict[int, list[Rows]] = {}
+    for number in range(rounds):
+        for message in request.exchange([one.message(number) for one in going]):
+            for part, rows in _taken(spool, message):
+                coming.setdefault(part, []).append(rows)
+        request.sink.put(Tick())
+    staying = {part: rows for part, rows in parts.items() if part not in to}
+    return staying | {part: joined(pieces) for part, pieces in coming.items()}
+
+
+@dataclass(frozen=True)
+class _Going:
+    """Rows on their way to one rank.
+
+    Attributes:
+        spool: where they lie.
+        rows: which they are.
+        parts: the part of each.
+        at_once: rows of one message.
+    """
+
+    spool: Spool
+    rows: NDArray[np.intp]
+    parts: NDArray[np.int64]
+    at_once: int
+
+    @classmethod
+    def of(cls, parts: Mapping[int, Rows], spool: Spool, message_bytes: int) -> _Going:
+        rows = [indices(rows) for rows in parts.values()]
+        numbers = np.repeat(np.array(list(parts), np.int64), [len(each) for each in rows])
+        at_once = max(1, message_bytes // spool.row_bytes)
+        return cls(spool, np.concatenate([np.empty(0, np.intp), *rows]), numbers, at_once)
+
+    def __len__(self) -> int:
+        """Messages."""
+        return -(-len(self.rows) // self.at_once)
+
+    def message(self, number: int) -> NDArray[np.uint8]:
+        """The bytes of one; none once all rows have gone."""
+        chosen = slice(number * self.at_once, (number + 1) * self.at_once)
+        rows = self.rows[chosen]
+        if not len(rows):
+            return np.empty(0, np.uint8)
+        columns = self.spool.so_far()
+        try:
+            return _packed(self.parts[chosen], [column.take(rows) for column in columns])
+        finally:
+            for column in columns:
+                column.close()
+
+
+def _taken(spool: Spool, message: NDArray[np.uint8]) -> Iterator[tuple[int, Rows]]:
+    """(part, where its rows lie now) of what a message brought."""
+    if not message.size:
+        return
+    parts, arrays = _unpacked(message)
+    start = spool.rows
+    spool.append(arrays)
+    borders = np.flatnonzero(np.diff(parts)) + 1
+    for first, last in pairwise([0, *borders.tolist(), len(parts)]):
+        yield int(parts[first]), range(start + first, start + last)
+
+
+def _packed(parts: NDArray[np.int64], arrays: Sequence[np.ndarray]) -> NDArray[np.uint8]:
+    """Arrays one behind the other in numpy's own file format, which says what each is and needs no pickle."""
+    made = io.BytesIO()
+    for piece in (parts, *(piece for array in arrays for piece in _plain(array))):
+        np.lib.format.write_array(made, piece, allow_pickle=False)
+    return np.frombuffer(made.getbuffer(), np.uint8)
+
+
+def _unpacked(message: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[Stored]]:
+    """(the part of each row, the columns)."""
+    source = io.BytesIO(message.tobytes())
+    parts = _read(source)
+    arrays: list[Stored] = []
+    while source.tell() < message.size:
+        kind = int(_read(source)[0])
+        first = _read(source)
+        arrays.append(first if kind == _NUMBERS else Text(_read(source), first, kind == _STR))
+    return parts, arrays
+
+
+def _plain(array: np.ndarray) -> list[np.ndarray]:
+    """Arrays without objects, the first of which says what they are."""
+    if array.dtype != object:
+        return [np.array([_NUMBERS], np.int8), array]
+    text = text_of(array, "text")
+    return [np.array([_STR if text.is_str else _BYTES], np.int8), text.ends, text.data]
+
+
+def _read(source: io.BytesIO) -> np.ndarray:
+    array: np.ndarray = np.lib.format.read_array(source, allow_pickle=False)
+    return array
+
+
+def _largest(held: Sequence[tuple[int, int]], room: float) -> int:
+    """Which of (size, part), in ascending order, is the largest within `room`; the first if none is."""
+    return max(bisect_right(held, room, key=lambda one: one[0]) - 1, 0)
