@@ -191,6 +191,8 @@ def test_a_program_is_sent_to_the_cluster_with_its_settings_and_arguments():
         ({"spark.master": "yarn", "spark.executor.instances": "5", "spark.executor.cores": "4"}, 2, 1, (5, 4)),
         ({"spark.master": "spark://h:1"}, 12, 3, (3, 4)),
         ({"spark.master": "spark://h:1"}, 2, 0, (1, 2)),
+        ({"spark.master": "spark://h:1", "spark.executor.cores": "4"}, 12, 0, (3, 4)),  # Connect: nobody counts them
+        ({"spark.master": "spark://h:1", "spark.executor.cores": "4"}, 2, 0, (1, 4)),
     ],
 )
 def test_the_size_of_a_running_session_is_read_off_its_settings(

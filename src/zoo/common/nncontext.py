@@ -16,7 +16,7 @@ import numpy as np
 
 from zoo.engine import session
 from zoo.engine.clusters.spark import conf as spark_conf
-from zoo.engine.clusters.spark import sessions
+from zoo.engine.clusters.spark import connect, sessions
 from zoo.engine.optional import installed
 from zoo.orca.common import OrcaContext, open_context
 
@@ -73,6 +73,8 @@ class ZooContext(metaclass=ZooContextMeta):
 def init_nncontext(conf: Any = None, spark_log_level: str = "WARN", redirect_spark_log: bool = True) -> Any:
     """The running SparkContext, or a new one: spark-submit's, else on this machine with all its cores.
 
+    In a program that uses Spark Connect, which has no SparkContext, its SparkSession, and a line says so.
+
     Args:
         conf: an application name, a SparkConf, or a dict of Spark settings. Its `spark.master` decides where it runs.
         spark_log_level: of Spark's log on the console, where `redirect_spark_log` is False.
@@ -83,11 +85,14 @@ def init_nncontext(conf: Any = None, spark_log_level: str = "WARN", redirect_spa
     options |= {"app_name": conf} if isinstance(conf, str) else {"conf": conf}
     own = {} if isinstance(conf, str) else spark_conf.user_conf(conf)
     elsewhere = not own.get("spark.master", "local").startswith("local")
-    return open_context("spark-submit" if elsewhere else None, "*", "2g", 1, options)
+    context = open_context("spark-submit" if elsewhere else None, "*", "2g", 1, options)
+    if connect.is_connect(context):
+        _log.warning("Spark Connect has no SparkContext and no RDDs; the SparkSession is returned in its place.")
+    return context
 
 
 def getOrCreateSparkContext(conf: Any = None, appName: str | None = None) -> Any:
-    """The running SparkContext, or a new one with these settings and this name."""
+    """The running SparkContext, or a new one with these settings and this name; as `init_nncontext`."""
     return init_nncontext({**spark_conf.user_conf(conf), **({"spark.app.name": appName} if appName else {})})
 
 

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from zoo.engine import session
-from zoo.engine.clusters.spark import conf, sessions
+from zoo.engine.clusters.spark import conf, connect, sessions
 from zoo.engine.errors import UsageError
 
 _log = logging.getLogger("zoo")
@@ -112,8 +112,8 @@ class OrcaContext(metaclass=_Options):
 
     @staticmethod
     def get_spark_context() -> Any:
-        """The running SparkContext. Raises NoContext where there is none."""
-        return session.spark().sparkContext
+        """The running SparkContext. Raises NoContext where there is none, as on Spark Connect."""
+        return connect.spark_context(session.spark())
 
     @staticmethod
     def get_spark_session() -> Any:
@@ -163,7 +163,8 @@ def init_orca_context(
         The SparkContext (the SparkSession on Spark Connect); the cluster where there is no Spark.
 
     Raises:
-        UsageError: (a ValueError) a wrong mode, size or keyword, or the cluster's own configuration is missing.
+        UsageError: (a ValueError) a wrong mode, size or keyword, the cluster's own configuration is missing, or Spark
+            would have to start in a program that uses Spark Connect.
         MissingDependency: pyspark or Java is missing, in any mode but local.
     """
     if isinstance(runtime, int) or runtime == "*":
@@ -223,6 +224,7 @@ def reuse() -> Any:
 
 def _start(request: conf.SparkRequest) -> session.Running:
     """Starts Spark; in local mode, where it cannot start, local processes."""
+    connect.refuse_other_spark()
     if request.mode in ("yarn-cluster", "k8s-cluster") and not sessions.in_spark_submit():
         raise SystemExit(sessions.resubmit(request))  # the program has run, elsewhere
     obstacle = sessions.obstacle() if request.mode == "local" else ""
@@ -233,10 +235,10 @@ def _start(request: conf.SparkRequest) -> session.Running:
 
 
 def handle(running: session.Running) -> Any:
-    """What a program holds of a context: its SparkContext, or the cluster where there is no Spark."""
+    """What a program holds of a context: its SparkContext (Connect: its session), or the cluster without Spark."""
     if running.spark is None:
         return running.cluster
-    return running.spark if sessions.is_connect(running.spark) else running.spark.sparkContext
+    return running.spark if connect.is_connect(running.spark) else running.spark.sparkContext
 
 
 def _older_form(first: Any, second: Any, third: Any, fourth: Any, fifth: Any) -> tuple[Any, ...]:

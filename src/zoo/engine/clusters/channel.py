@@ -1,6 +1,6 @@
 """Frames between the driver and its ranks, and the proof that both belong to the same gang.
 
-Owns: framing, the handshake.
+Owns: framing, the handshake, which address of this machine a peer can reach.
 Leaves: what is said (board on the driver, seat on the rank).
 
 Only a peer that proves the gang's token is ever unpickled. The token itself never crosses the wire: each side answers
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import pickle
 import secrets
 import socket
@@ -103,6 +104,15 @@ def introduce(address: tuple[str, int], token: str, index: int) -> socket.socket
         raise Stranger(f"the driver at {address[0]}:{address[1]} broke off the handshake.") from error
     connection.settimeout(None)
     return connection
+
+
+def own_address(peer: str) -> str:
+    """The address of this machine's interface that leads to a host."""
+    if ipaddress.ip_address(socket.gethostbyname(peer)).is_loopback:
+        return "127.0.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((peer, 1))  # sends nothing
+        return str(probe.getsockname()[0])
 
 
 def _proof(token: str, role: bytes, index: bytes, *challenges: bytes) -> bytes:

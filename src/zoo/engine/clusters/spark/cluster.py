@@ -9,7 +9,6 @@ of their own to the driver's board, so that an error is told within a second and
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import socket
 import threading
@@ -23,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from zoo.engine.clusters.board import Board
-from zoo.engine.clusters.channel import introduce
+from zoo.engine.clusters.channel import introduce, own_address
 from zoo.engine.clusters.seat import Wire, sit
-from zoo.engine.clusters.spark import sessions, workers
+from zoo.engine.clusters.spark import connect, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.gathering import Gathered, gathered
@@ -64,7 +63,7 @@ class SparkCluster:
     @property
     def slots(self) -> int:
         """Tasks that can run at once, asked of the scheduler where it can be."""
-        if sessions.is_connect(self.session):
+        if connect.is_connect(self.session):
             return self.nodes * self.cores
         scala = self.session.sparkContext._jsc.sc()
         profile = scala.resourceProfileManager().defaultResourceProfile()
@@ -118,7 +117,7 @@ class SparkCluster:
                 "(workers_per_node), or give Spark more: cores=/num_nodes= of init_orca_context, "
                 "spark.executor.instances, spark.executor.cores, or a smaller spark.task.cpus."
             )
-        if not self._master().startswith("local"):
+        if connect.is_connect(self.session) or not self._master().startswith("local"):
             workers.check_workers(self.session, slots)
 
     def _slots_for(self, world: int) -> int:
@@ -135,6 +134,8 @@ class SparkCluster:
         return str(self.session.conf.get("spark.master", "local") or "local")
 
     def _driver_address(self) -> str:
+        if connect.is_connect(self.session):
+            return connect.address(self.session)
         if self._master().startswith("local["):
             return "127.0.0.1"
         return str(self.session.conf.get("spark.driver.host", "") or socket.gethostbyname(socket.gethostname()))
@@ -204,7 +205,7 @@ def _seat(
         assert context is not None  # a task is running
         index = context.partitionId()
         wire = Wire(introduce(place.address, place.token, index))
-        host = _own_address(place.address)
+        host = own_address(place.address[0])
         rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
         dealer = Dealer(batches, max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
@@ -232,15 +233,6 @@ def _opened(fn: Mapper, shards: Shards, pieces: int) -> Mapper:
     return opened
 
 
-def _own_address(driver: tuple[str, int]) -> str:
-    """The address of the interface that leads to the driver."""
-    if ipaddress.ip_address(socket.gethostbyname(driver[0])).is_loopback:
-        return "127.0.0.1"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(driver)  # sends nothing
-        return str(probe.getsockname()[0])
-
-
 def _device(context: Any) -> str:
     gpu = context.resources().get("gpu")
     return f"cuda:{gpu.addresses[0]}" if gpu else "cpu"
@@ -258,7 +250,7 @@ class _Stage:
         self._ranks = rows.frame.mapInArrow(seat, from_arrow_schema(_NOTHING), rows.barrier)
         self._error: BaseException | None = None
         self._ended = threading.Event()
-        self._thread = InheritableThread(target=self._run, name="zoo-stage", daemon=True)
+        self._thread = InheritableThread(target=self._run, session=session, name="zoo-stage", daemon=True)
 
     def gone(self, board: Board) -> Mapping[int, str]:
         """For `Board.run`: all ranks, once the job has failed.

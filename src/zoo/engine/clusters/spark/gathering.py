@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zoo.engine.clusters.spark import sessions
+from zoo.engine.clusters.spark import connect
 from zoo.engine.data.arrivals import ROW_BITS
 from zoo.engine.data.objects import PART, PLACE
 
@@ -59,7 +59,7 @@ def _is_for_its_readers(frame: DataFrame, world: int, slots: int) -> bool:
     Not where that would leave half of the slots or more without work, where there are fewer partitions than ranks, or
     only Spark knows how many once it runs; nor with speculation, which would start a rank twice.
     """
-    if slots >= 2 * world or sessions.is_connect(frame.sparkSession):
+    if slots >= 2 * world or connect.is_connect(frame.sparkSession):
         return False
     if str(frame.sparkSession.conf.get("spark.speculation", "false")).lower() == "true":
         return False

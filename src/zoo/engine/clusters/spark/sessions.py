@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.engine.clusters.spark import conf, java, murmur
+from zoo.engine.clusters.spark.connect import connected, is_connect, parallelism
 from zoo.engine.clusters.spark.standalone import StandaloneCluster, spark_home
 from zoo.engine.errors import MissingDependency, UsageError
 from zoo.engine.optional import installed, require
@@ -121,17 +122,19 @@ def resubmit(request: conf.SparkRequest) -> int:
 
 
 def active() -> SparkSession | None:
-    """The session that runs in this process, whoever made it: Spark's own, or Spark Connect's."""
+    """The session that runs in this process, whoever made it: Spark Connect's, or Spark's own."""
     if "pyspark" not in sys.modules:
         return None
+    remote = connected()
+    if remote is not None:  # first: `remote("local[2]")` puts its server's SparkContext into this process
+        return remote
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     context = getattr(SparkContext, "_active_spark_context", None)
-    if context is not None and context._jsc is not None:
-        return SparkSession.builder.getOrCreate()  # the default one; a SparkContext without a session gets one
-    connect = sys.modules.get("pyspark.sql.connect.session")
-    return connect.SparkSession.getActiveSession() if connect is not None else None
+    if context is None or context._jsc is None:
+        return None
+    return SparkSession.builder.getOrCreate()  # the default one; a SparkContext without a session gets one
 
 
 def alive(session: SparkSession) -> bool:
@@ -149,7 +152,7 @@ def sql_context(session: SparkSession) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # the program asked for it by its old name
-        return SQLContext.getOrCreate(session.sparkContext)
+        return SQLContext.getOrCreate(None if is_connect(session) else session.sparkContext)
 
 
 def pyspark_class(name: str) -> Any:
@@ -158,18 +161,12 @@ def pyspark_class(name: str) -> Any:
     return getattr(pyspark, name, None) or getattr(require("pyspark.sql", extra="spark", because=name), name)
 
 
-def is_connect(session: SparkSession) -> bool:
-    """Whether this is a Spark Connect session, which has no SparkContext."""
-    return ".connect." in type(session).__module__
-
-
 def size_of(session: SparkSession) -> tuple[int, int]:
     """(executors, cores of each) of a running session; one executor in local mode."""
     setting = session.conf.get if is_connect(session) else session.sparkContext.getConf().get
     values = {name: setting(name, "") or "" for name in ("spark.master", _INSTANCES, _CORES)}
     if is_connect(session):
-        parallelism = session.range(0, 1 << 20).selectExpr("spark_partition_id() AS p").distinct().count()
-        return parse_size(values, parallelism, 0)
+        return parse_size(values, parallelism(session), 0)
     context = session.sparkContext
     is_local = values["spark.master"].startswith("local")
     registered = 0 if is_local else _await_executors(context, int(values[_INSTANCES] or 0))
@@ -182,7 +179,7 @@ def parse_size(values: Mapping[str, str], parallelism: int, registered: int) -> 
     Args:
         values: the settings; empty where unset.
         parallelism: Spark's default parallelism: all cores, unless the user set another number.
-        registered: executors that have reported so far.
+        registered: executors that have reported so far; 0 where nobody can tell.
     """
     master = values.get("spark.master", "")
     simulated = re.fullmatch(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]", master)
@@ -193,8 +190,10 @@ def parse_size(values: Mapping[str, str], parallelism: int, registered: int) -> 
         if "[*" in master:
             return 1, max(1, parallelism)
         return 1, int(threads[1]) if threads else 1
-    nodes = max(1, int(values.get(_INSTANCES) or 0), registered)
-    return nodes, int(values.get(_CORES) or 0) or max(1, parallelism // nodes)
+    cores = int(values.get(_CORES) or 0)
+    told = max(int(values.get(_INSTANCES) or 0), registered)
+    nodes = max(1, told or (parallelism // cores if cores else 1))
+    return nodes, cores or max(1, parallelism // nodes)
 
 
 def stop(started: Started) -> None:
@@ -267,7 +266,8 @@ def _session(settings: SparkConf, launched: bool) -> SparkSession:
     try:
         if launched:
             murmur.launch(settings)
-        return SparkSession.builder.config(conf=settings).getOrCreate()
+        # Classic, also where pyspark is set to prefer Connect: what is started here must have a SparkContext.
+        return SparkSession.builder.config("spark.api.mode", "classic").config(conf=settings).getOrCreate()
     except (PySparkException, Py4JError) as error:
         process = _jvm_process()
         if launched and process is not None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zoo
-from zoo.engine.clusters.spark import sessions
+from zoo.engine.clusters.spark import connect
 from zoo.engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def differences(driver: Fingerprint, workers: Iterable[Fingerprint]) -> list[str
 def ship(session: SparkSession) -> None:
     """Sends zoo's own code to the executors, so that nothing of it has to be installed there. Idempotent."""
     name = f"zoo-{zoo.__version__}.zip"
-    if sessions.is_connect(session):
+    if connect.is_connect(session):
         with tempfile.TemporaryDirectory(prefix="zoo-ship-") as place:
             session.addArtifact(str(pack(Path(place, name))), pyfile=True)
         return
@@ -174,7 +174,7 @@ def explain(text: str, hosts: Sequence[str] = ()) -> str:
 
 def _failed_on(session: SparkSession) -> list[str]:
     """Hosts on which tasks of the last job failed; pyspark's exception does not say. Empty on Spark Connect."""
-    if sessions.is_connect(session):
+    if connect.is_connect(session):
         return []
     context = session.sparkContext
     job = max(context.statusTracker().getJobIdsForGroup(), default=None)

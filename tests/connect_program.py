@@ -1,0 +1,100 @@
+"""Training through Spark Connect: a program with a Connect session of its own, run by test_spark_connect.py.
+
+Usage: python connect_program.py SCRATCH. Prints one JSON object: what was seen.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from pyspark.sql import SparkSession
+from torch import nn
+
+from zoo.common.nncontext import init_nncontext
+from zoo.engine import session as contexts
+from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
+from zoo.orca.learn.pytorch import Estimator
+from zoo.orca.learn.pytorch.callbacks import Callback
+
+SCRATCH = Path(sys.argv[1])
+COLUMNS = {"feature_cols": ["a", "b"], "label_cols": ["y"]}
+
+
+class Net(nn.Module):
+    """Lives in __main__: it travels by value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(5, 4), nn.Linear(5, 2)
+        self.fails = False
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        if self.fails:
+            raise KeyError("of the user")
+        return self.out(torch.cat([a[:, None], self.embed(b)], 1))
+
+
+class Mark(Callback):
+    """Leaves a file for each process that trains."""
+
+    def before_train_epoch(self, runner: Any) -> None:
+        (SCRATCH / f"{runner.rank}-{os.getpid()}").touch()
+
+
+def error_of(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def main() -> None:
+    spark = SparkSession.builder.remote("local[2]").getOrCreate()
+    (jvm,) = psutil.Process().children()
+    seen: dict[str, Any] = {"session": type(spark).__module__, "jvm": jvm.pid}
+
+    seen["beside"] = error_of(lambda: init_orca_context("standalone"))
+    seen["returned"] = [init_orca_context() is spark, init_nncontext("a program") is spark]
+    seen["SparkContext"] = error_of(OrcaContext.get_spark_context)
+    seen["SQLContext"] = OrcaContext.get_sql_context().sparkSession is spark
+    place = contexts.current()
+    seen["size"] = [place.nodes, place.cores]
+
+    rows = spark.range(0, 101, 1, 3).selectExpr("cast(id % 13 - 6 as float) a", "id % 5 b", "int(id % 13 > 6) y")
+    torch.manual_seed(1)
+    model = Net()
+    made = Estimator.from_torch(
+        model=model, optimizer=torch.optim.Adam(model.parameters(), 0.05), loss=nn.CrossEntropyLoss(),
+        metrics="accuracy", workers_per_node=2,
+    )  # fmt: skip
+    history = made.fit(rows, epochs=2, batch_size=20, callbacks=[Mark()], **COLUMNS)
+    seen["epochs"] = [epoch["num_samples"] for epoch in history]
+    seen["ranks"] = sorted(path.name.split("-") for path in SCRATCH.iterdir())
+    seen["evaluated"] = made.evaluate(rows, **COLUMNS)
+    predicted = made.predict(rows, feature_cols=["a", "b"])
+    seen["columns"] = predicted.columns
+    answers = predicted.toPandas()
+    with torch.no_grad():  # the trained weights are in the program's own model
+        outputs = model(torch.tensor(answers["a"]), torch.tensor(answers["b"]))
+        seen["loss"] = nn.functional.cross_entropy(outputs, torch.tensor(answers["y"]).long()).item()
+    seen["apart"] = float((torch.tensor(answers["prediction"].tolist()) - outputs).abs().max())
+
+    model.fails = True
+    seen["failed"] = error_of(lambda: made.fit(rows, epochs=1, batch_size=20, **COLUMNS))
+    stop_orca_context()
+    seen["left running"] = spark.range(3).count()
+    spark.stop()
+    print(json.dumps(seen))
+
+
+logging.basicConfig()
+main()
