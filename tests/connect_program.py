@@ -15,9 +15,10 @@ from typing import Any
 
 import psutil
 import torch
-from pyspark.sql import SparkSession
+from pyspark.sql import SparkSession, functions
 from torch import nn
 
+import zoo
 from zoo.common.nncontext import init_nncontext
 from zoo.engine import session as contexts
 from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
@@ -76,6 +77,8 @@ def main() -> None:
         model=model, optimizer=torch.optim.Adam(model.parameters(), 0.05), loss=nn.CrossEntropyLoss(),
         metrics="accuracy", workers_per_node=2,
     )  # fmt: skip
+    made.predict(rows, feature_cols=["a", "b"])  # nothing has been trained yet: the code must travel for it, too
+    seen["zoo"] = spark.range(1).select(functions.udf(lambda _: zoo.__file__)("id")).first()[0]
     history = made.fit(rows, epochs=2, batch_size=20, callbacks=[Mark()], **COLUMNS)
     seen["epochs"] = [epoch["num_samples"] for epoch in history]
     seen["ranks"] = sorted(path.name.split("-") for path in SCRATCH.iterdir())

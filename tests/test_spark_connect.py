@@ -46,6 +46,10 @@ def test_the_session_of_the_program_is_taken(seen: dict[str, Any]) -> None:
     assert "WARNING:zoo:Spark Connect has no SparkContext and no RDDs" in seen["stderr"]
 
 
+def test_zoo_itself_travels_to_the_server(seen: dict[str, Any]) -> None:
+    assert seen["zoo"].endswith(".zip/zoo/__init__.py")
+
+
 def test_two_ranks_train_the_programs_own_model(seen: dict[str, Any]) -> None:
     assert seen["epochs"] == [101, 101]
     (first, one), (second, other) = seen["ranks"]

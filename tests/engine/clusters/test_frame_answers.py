@@ -93,6 +93,7 @@ WHERE = "x.py:1 in f: "
             WorkerFailed,
             f"{WHERE}ValueError: two\nlines\nTraceback",
         ),
+        ("ValueError: no\n SQLSTATE: 38000", WorkerFailed, f"{WHERE}ValueError: no\nTraceback"),
         ("AssertionError", WorkerFailed, f"{WHERE}AssertionError: \nTraceback"),
         (
             "RuntimeError: deep\n\tat org.apache.spark.x(Y.scala)",

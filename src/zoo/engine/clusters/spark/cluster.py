@@ -88,6 +88,7 @@ class SparkCluster:
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> FrameShards:
         """Lazy: a DataFrame whose partitions are `fn`'s answers."""
+        self._send_code()
         frame, reading = _frame_of(shards), _reading_of(shards)
         if frame is not None:
             return frame.mapped(fn if reading is None else reading.then(fn), schema)
@@ -99,7 +100,10 @@ class SparkCluster:
         """Lazy: the DataFrame with more columns; shards of the driver's own stay there."""
         from zoo.engine.data.mapped import ExtendedShards
 
-        return shards.extended(fn, schema) if isinstance(shards, FrameShards) else ExtendedShards(shards, fn, schema)
+        if not isinstance(shards, FrameShards):
+            return ExtendedShards(shards, fn, schema)
+        self._send_code()
+        return shards.extended(fn, schema)
 
     @property
     def store(self) -> FrameStore:
@@ -117,8 +121,17 @@ class SparkCluster:
                 "(workers_per_node), or give Spark more: cores=/num_nodes= of init_orca_context, "
                 "spark.executor.instances, spark.executor.cores, or a smaller spark.task.cpus."
             )
-        if connect.is_connect(self.session) or not self._master().startswith("local"):
+        if self._is_elsewhere():
             workers.check_workers(self.session, slots)
+
+    def _send_code(self) -> None:
+        """Whoever evaluates or predicts without having trained here needs zoo on the executors too."""
+        if self._is_elsewhere():
+            workers.ship(self.session)
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the executors may have another environment than this program."""
+        return connect.is_connect(self.session) or not self._master().startswith("local")
 
     def _slots_for(self, world: int) -> int:
         """The slots now; waits a while for executors that were lost and are being started again."""

@@ -43,7 +43,7 @@ def in_own_words() -> Iterator[None]:
 def told(text: str) -> ZooError | None:
     """The error that a worker's traceback ends with; None where there is no traceback in `text`."""
     _, trace, last = text.rpartition(_TRACE)
-    raised = _RAISED.search(re.split(r"\n+(?:Driver stacktrace|JVM stacktrace|\tat )", last)[0].rstrip())
+    raised = _RAISED.search(re.split(r"\n+(?:Driver stacktrace|JVM stacktrace|\tat | ?SQLSTATE: )", last)[0].rstrip())
     if not trace or raised is None:
         return None
     module, _, name = raised["kind"].rpartition(".")

@@ -29,6 +29,7 @@ PACKAGES = ("numpy", "pyarrow", "torch")
 
 _TASKS = 1000  # of a failed stage are looked at
 _CHECKED = "spark.zoo.workers"  # what was asked of the executors and what they answered, kept with the session itself
+_SHIPPED = "spark.zoo.shipped"  # which zoo has been sent to the executors, kept with the session of Spark Connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,11 @@ def ship(session: SparkSession) -> None:
     """Sends zoo's own code to the executors, so that nothing of it has to be installed there. Idempotent."""
     name = f"zoo-{zoo.__version__}.zip"
     if connect.is_connect(session):
+        if session.conf.get(_SHIPPED, "") == name:
+            return
         with tempfile.TemporaryDirectory(prefix="zoo-ship-") as place:
             session.addArtifact(str(pack(Path(place, name))), pyfile=True)
+        session.conf.set(_SHIPPED, name)
         return
     archive = Path(session.sparkContext._temp_dir, name)  # Spark serves it from there, and removes it at its end
     if archive.exists():
