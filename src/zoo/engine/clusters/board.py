@@ -85,11 +85,14 @@ class Board:
         """Takes a connection that needs no proof (one end of a socket pair)."""
         self._arrivals.put((index, connection))
 
-    def run(self, gone: Callable[[], Mapping[int, str]] = lambda: _NOBODY) -> list[Any]:
+    def run(
+        self, gone: Callable[[], Mapping[int, str]] = lambda: _NOBODY, coming: Callable[[], bool] = lambda: False
+    ) -> list[Any]:
         """Hears the gang to its end.
 
         Args:
             gone: ranks whose processes are known to have ended, with how; asked some times a second.
+            coming: whether something that must end before any rank can come is still at work; asked when they are late.
 
         Returns:
             the ranks' answers, in rank order.
@@ -97,14 +100,16 @@ class Board:
         Raises:
             WorkerFailed, RankLost, RankStalled, or the ZooError that ranks raised.
         """
-        deadline = time.monotonic() + JOIN_SECONDS
+        deadline, deserted = time.monotonic() + JOIN_SECONDS, True
         while not all(place.done for place in self._places.values()) or len(self._places) < self.world:
             self._hear(_LOOK_SECONDS)
             self._note_gone(gone())
             if self._failures:
                 self._collect_failures(gone)
             if not self._started and time.monotonic() > deadline:
-                raise self._absent()
+                if not self.deserted or not coming():
+                    raise self._absent()
+                deadline, deserted = time.monotonic() + JOIN_SECONDS, True
             if self._started and time.monotonic() - self._moved_at > self._stall_timeout:
                 raise self._stalled()
         return [self._places[index].result for index in range(self.world)]
