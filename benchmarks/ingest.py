@@ -22,7 +22,7 @@ from places import folder, spark
 
 from zoo.engine.clusters.local import LocalCluster
 from zoo.engine.collectives import join
-from zoo.engine.contracts import Cluster, FeedRequest, Rank, Shards, Sink
+from zoo.engine.contracts import Cluster, Collective, FeedRequest, Rank, Shards, Sink
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.events.sinks import MemorySink
 from zoo.engine.jobs import Columns
@@ -122,12 +122,18 @@ def _drain(frame: DataFrame) -> None:
 
 def _feed(columns: Columns, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> None:
     with closing(join(rank, 60.0)) as collective:
-        shards["train"].feed(_request(rank, collective.gather, columns, sink)).close()
+        shards["train"].feed(_request(rank, collective, columns, sink)).close()
 
 
-def _request(rank: Rank, gather: Callable[..., list[object]], columns: Columns, sink: Sink) -> FeedRequest:
+def _request(rank: Rank, collective: Collective, columns: Columns, sink: Sink) -> FeedRequest:
     return FeedRequest(
-        rank=rank, gather=gather, features=columns.features, labels=columns.labels, batch_size=256, sink=sink
+        rank=rank,
+        gather=collective.gather,
+        exchange=collective.exchange,
+        features=columns.features,
+        labels=columns.labels,
+        batch_size=256,
+        sink=sink,
     )
 
 
@@ -140,7 +146,7 @@ def _read(
     with closing(join(rank, 60.0)) as collective:
 
         def fill() -> None:
-            shards["train"].feed(_request(rank, collective.gather, Columns(names), sink)).close()
+            shards["train"].feed(_request(rank, collective, Columns(names), sink)).close()
 
         def read() -> None:
             file = pq.ParquetFile(path)

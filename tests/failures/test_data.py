@@ -88,10 +88,10 @@ def test_fewer_rows_than_ranks_is_no_failure(gang: Field) -> None:
 
 def test_rows_may_take_longer_to_make_than_ranks_have_to_come(on_spark: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     def slowly(batches: Any) -> Any:
-        time.sleep(5)
+        time.sleep(8)
         yield from batches
 
-    monkeypatch.setattr(board, "JOIN_SECONDS", 3.0)
+    monkeypatch.setattr(board, "JOIN_SECONDS", 6.0)
     frame = on_spark.keep(rows())
     made = frame.mapInArrow(slowly, frame.schema).repartition(2)
     assert estimator(workers_per_node=2).fit(made, **WORDS)[0]["num_samples"] == 40

@@ -82,7 +82,7 @@ class SparkCluster:
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
             stage = _Stage(self.session, self._input(framed, world), _seat(place, Parcel.of((task, carried)), dealt))
             with stage, closing(board):  # closing ends the ranks, without which the stage would not end
-                return board.run(lambda: stage.gone(board))
+                return board.run(lambda: stage.gone(board), stage.coming)
         finally:
             board.close()
 
@@ -278,6 +278,14 @@ class _Stage:
         if board.deserted:
             raise DataError(NO_ROWS.format("training"))
         return {}
+
+    def coming(self) -> bool:
+        """For `Board.run`: whether Spark is at work, be it on what the ranks shall read or on others' jobs."""
+        if self._ended.is_set() or connect.is_connect(self._session):
+            return not self._ended.is_set()
+        tracker = self._session.sparkContext.statusTracker()
+        stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
+        return any(stage is not None and stage.numActiveTasks > 0 for stage in stages)
 
     def __enter__(self) -> _Stage:
         self._thread.start()
