@@ -1,6 +1,7 @@
-"""Training through Spark Connect: a program with a Connect session of its own, run by test_spark_connect.py.
+"""Training through Spark Connect: a program with a Connect session of its own, run by tests.
 
-Usage: python connect_program.py SCRATCH. Prints one JSON object: what was seen.
+Usage: python connect_program.py REMOTE SCRATCH. REMOTE is a server's address, or a master for a server in this process.
+Prints one JSON object: what was seen.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
 from zoo.orca.learn.pytorch import Estimator
 from zoo.orca.learn.pytorch.callbacks import Callback
 
-SCRATCH = Path(sys.argv[1])
+REMOTE, SCRATCH = sys.argv[1], Path(sys.argv[2])
 COLUMNS = {"feature_cols": ["a", "b"], "label_cols": ["y"]}
 
 
@@ -59,9 +60,9 @@ def error_of(call: Callable[[], Any]) -> str:
 
 
 def main() -> None:
-    spark = SparkSession.builder.remote("local[2]").getOrCreate()
-    (jvm,) = psutil.Process().children()
-    seen: dict[str, Any] = {"session": type(spark).__module__, "jvm": jvm.pid}
+    spark = SparkSession.builder.remote(REMOTE).getOrCreate()
+    children = [child.pid for child in psutil.Process().children()]
+    seen: dict[str, Any] = {"session": type(spark).__module__, "children": children}
 
     seen["beside"] = error_of(lambda: init_orca_context("standalone"))
     seen["returned"] = [init_orca_context() is spark, init_nncontext("a program") is spark]
@@ -75,7 +76,7 @@ def main() -> None:
     model = Net()
     made = Estimator.from_torch(
         model=model, optimizer=torch.optim.Adam(model.parameters(), 0.05), loss=nn.CrossEntropyLoss(),
-        metrics="accuracy", workers_per_node=2,
+        metrics="accuracy", workers_per_node=2 // place.nodes,
     )  # fmt: skip
     made.predict(rows, feature_cols=["a", "b"])  # nothing has been trained yet: the code must travel for it, too
     seen["zoo"] = spark.range(1).select(functions.udf(lambda _: zoo.__file__)("id")).first()[0]

@@ -32,7 +32,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_TESTING": "1",  # pyspark's own switch for a free port in place of 15002
     }
-    command = [sys.executable, str(PROGRAM), str(scratch)]
+    command = [sys.executable, str(PROGRAM), "local[2]", str(scratch)]
     done = subprocess.run(
         command, env=os.environ | own, cwd=home, capture_output=True, text=True, timeout=100, check=False
     )
@@ -76,4 +76,5 @@ def test_what_connect_does_not_have_is_said(seen: dict[str, Any]) -> None:
 
 def test_the_session_is_left_running_and_its_server_ends_with_the_program(seen: dict[str, Any]) -> None:
     assert seen["left running"] == 3
-    assert within(10, lambda: not psutil.pid_exists(seen["jvm"]))
+    (jvm,) = seen["children"]
+    assert within(10, lambda: not psutil.pid_exists(jvm))
