@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import shutil
 import tempfile
@@ -20,6 +21,9 @@ EXPECTED = ExpectedLeftovers()
 ORPHANS: list[str] = []
 SHARED: list[Any] = []  # the Spark session that all tests share, once it is there
 
+# A JVM of the tests lives for seconds: its second compiler takes more time than it gives back (Spark's own variables).
+SHORT_LIVED_JVMS = dict.fromkeys(("SPARK_SUBMIT_OPTS", "SPARK_LAUNCHER_OPTS"), "-XX:TieredStopAtLevel=1")
+
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 
@@ -29,7 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("ci" if os.environ.get("CI") else "developer")
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ[MARK] = uuid.uuid4().hex
+    multiprocessing.util.get_temp_dir()  # not below ours: it is removed later than ours
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="zoo-")
+    for name, value in SHORT_LIVED_JVMS.items():
+        os.environ.setdefault(name, value)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,16 +1,14 @@
-"""The documents run: the python blocks of each, in order, as one program in a fresh process.
+"""The documents run: the python blocks of each, in order, as one program in a process of its own.
 
 A block after the comment `<!-- skip -->` is left out. Line numbers in a traceback are those of the document.
 """
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 280  # below the time-out of these tests; a busy machine takes a minute
@@ -39,19 +37,7 @@ def run(source: str, name: str, folder: Path) -> tuple[int, str]:
     """Exit status and output of a program that runs in `folder`; it and its children are ended after `SECONDS`."""
     path = folder / name
     path.write_text(source)
-    search = os.pathsep.join([str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONPATH": search}
-    with subprocess.Popen(
-        [sys.executable, str(path)], cwd=folder, env=environment, text=True, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            output, _ = process.communicate()
-            output += f"\nstopped after {SECONDS} s"
-    return process.returncode, output
+    return warm.run(path, SECONDS)
 
 
 DOCUMENTS = [

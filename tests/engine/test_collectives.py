@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import warm
 from zoo.engine.collectives import join
 from zoo.engine.collectives.solo import Solo
 from zoo.engine.contracts import Collective, Rank, State
@@ -22,12 +22,12 @@ TIMEOUT = 20.0
 TOKEN = "s3cret"
 
 
-def run_rank(scene: Callable[..., Any], rank: Rank, pipe: Any) -> None:
+def run_rank(scene: Callable[..., Any], rank: Rank, timeout: float, pipe: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
     try:
-        collective = join(rank, float(os.environ.get("ZOO_TEST_TIMEOUT", TIMEOUT)))
+        collective = join(rank, timeout)
         try:
             answer = scene(collective, rank)
         finally:
@@ -38,13 +38,12 @@ def run_rank(scene: Callable[..., Any], rank: Rank, pipe: Any) -> None:
         pipe.send((False, (type(error).__name__, str(error), traceback.format_exc())))
 
 
-def gang(scene: Callable[..., Any], world: int, rendezvous: str) -> list[tuple[bool, Any]]:
-    context = multiprocessing.get_context("spawn")
+def gang(scene: Callable[..., Any], world: int, rendezvous: str, timeout: float = TIMEOUT) -> list[tuple[bool, Any]]:
     pipes, processes = [], []
     for index in range(world):
-        ours, theirs = context.Pipe()
+        ours, theirs = warm.processes.Pipe()
         rank = Rank(index=index, world=world, rendezvous=rendezvous, token=TOKEN)
-        process = context.Process(target=run_rank, args=(scene, rank, theirs), daemon=True)
+        process = warm.processes.Process(target=run_rank, args=(scene, rank, timeout, theirs), daemon=True)
         process.start()
         theirs.close()
         pipes.append(ours)
@@ -173,11 +172,8 @@ def come_late(collective: Collective, rank: Rank) -> list[int]:
     return collective.gather(rank.index, patience=TIMEOUT)
 
 
-def test_a_peer_may_come_later_than_the_time_out_where_patience_is_asked_for(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ZOO_TEST_TIMEOUT", "1.5")
-    answers = gang(come_late, 3, f"file://{tmp_path}/store")
+def test_a_peer_may_come_later_than_the_time_out_where_patience_is_asked_for(tmp_path: Any) -> None:
+    answers = gang(come_late, 3, f"file://{tmp_path}/store", timeout=1.5)
     assert answers == [(True, [0, 1, 2])] * 3
 
 

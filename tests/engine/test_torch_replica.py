@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import warm
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Rank
 from zoo.engine.errors import DataError, UsageError
@@ -356,12 +356,11 @@ def run_rank(scene: Callable[..., Any], rank: Rank, pipe: Any, extra: tuple[Any,
 
 
 def gang(scene: Callable[..., Any], world: int, folder: Any, *extra: Any) -> list[tuple[bool, Any]]:
-    context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for index in range(world):
-        ours, theirs = context.Pipe()
+        ours, theirs = warm.processes.Pipe()
         rank = Rank(index=index, world=world, rendezvous=f"file://{folder}/store")
-        processes.append(context.Process(target=run_rank, args=(scene, rank, theirs, extra), daemon=True))
+        processes.append(warm.processes.Process(target=run_rank, args=(scene, rank, theirs, extra), daemon=True))
         processes[-1].start()
         pipes.append(ours)
     answers = [pipe.recv() if pipe.poll(3 * TIMEOUT) else (False, ("Hang", "", "")) for pipe in pipes]
