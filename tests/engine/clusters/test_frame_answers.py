@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from zoo.engine.errors import DataError, WorkerFailed
 OUTPUTS = {
     "number": lambda a: a / 2,
     "vector": lambda a: np.stack([a, -a], 1),
+    "whole": lambda a: np.stack([a, -a], 1).astype("i4"),
     "matrix": lambda a: np.stack([a, -a], 1)[:, None, :],
 }
 
@@ -73,6 +75,37 @@ def test_several_outputs_are_one_array_of_vectors(frame: Any) -> None:
 def test_several_outputs_with_matrices_stay_apart(frame: Any) -> None:
     got = predicted(frame, {"prediction_0": "vector", "prediction_1": "matrix"})
     assert got.columns == [*frame.columns, "prediction_0", "prediction_1"]
+
+
+def test_whole_numbers_make_vectors_too(frame: Any) -> None:
+    got = predicted(frame, {"v": "whole", "n": "number"}).orderBy("`a b`").collect()
+    assert [row.v.toArray().tolist() for row in got[:2]] == [[0, 0], [1, -1]]
+
+
+def test_vectors_are_sparks_own(frame: Any) -> None:
+    from pyspark.ml.feature import VectorAssembler
+
+    got = predicted(frame, {"v": "vector"})
+    joined = VectorAssembler(inputCols=["a b", "v"], outputCol="joined").transform(got)
+    assert sorted(row.joined.toArray().tolist() for row in joined.collect())[3] == [3, 3, -3]
+
+
+def test_rows_of_a_parquet_file_with_vectors(frame: Any, tmp_path: Path) -> None:
+    predicted(frame, {"v": "vector"}).write.parquet(str(tmp_path / "vectors"))
+    stored = frame.sparkSession.read.parquet(str(tmp_path / "vectors"))
+    rows = sorted(predicted(stored, {"prediction": "number"}).collect())
+    assert [(row.prediction, row.v.toArray().tolist()) for row in rows[2:4]] == [(1, [2, -2]), (1.5, [3, -3])]
+
+
+def test_a_programs_own_setting_stays(frame: Any) -> None:
+    key = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
+    settings = frame.sparkSession.conf
+    settings.set(key, "true")
+    predicted(frame, {"prediction": "number"})
+    assert settings.get(key) == "true"
+    settings.unset(key)
+    predicted(frame, {"prediction": "number"})
+    assert settings.get(key) == "false"
 
 
 SPARKS = "[PYTHON_EXCEPTION] An exception was thrown from the Python worker:\n"

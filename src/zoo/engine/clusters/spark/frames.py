@@ -29,7 +29,10 @@ from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Columns
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.types import DataType
+
+_BY_COLUMNS = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,10 @@ class FrameShards:
         return self._collected().feed(request)
 
     def extended(self, fn: Mapper, schema: pa.Schema) -> FrameShards:
-        """The DataFrame with `fn`'s columns; lazy, and in the place and order of the rows."""
+        """The DataFrame with `fn`'s columns; lists of numbers are ML vectors. Lazy; rows keep their place and order."""
         from pyspark.sql import functions as F
 
+        _by_rows(self.frame.sparkSession)
         made = _columns_udf(fn, schema, self.used)(*self.expressions())
         if len(schema) == 1:
             return FrameShards(self.frame.withColumn(schema[0].name, made), self.used, tuple(schema.names))
@@ -166,47 +170,45 @@ def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
 def give_back(extended: Shards) -> DataFrame:
     """The DataFrame with the model's outputs, as Spark's users know them; lazy.
 
-    A number a row stays a float, a list of numbers becomes an ML vector, arrays of more axes stay nested arrays.
+    A number a row stays a float, a list of numbers is an ML vector, arrays of more axes are nested arrays.
     Several outputs without names of their own become one column ``prediction``, an array of vectors (of size 1 for
     numbers), if none of them has more axes.
     """
     assert isinstance(extended, FrameShards)
-    from pyspark.sql import functions as F
-
-    frame, made = extended.frame, extended.made
-    axes = {name: _axes(frame, name) for name in made}
-    if answers.unnamed(made) and max(axes.values()) <= 1:
-        numbers = [name for name in made if axes[name] == 0]
-        frame = frame.withColumns({name: F.array(F.col(name)) for name in numbers})
-        return with_vectors(frame, made).withColumn("prediction", F.array(*made)).drop(*made)
-    return with_vectors(frame, [name for name in made if axes[name] == 1])
-
-
-def _axes(frame: DataFrame, name: str) -> int:
-    """0 for a column of numbers, 1 for one of lists, ..."""
-    kind, axes = frame.schema[name].dataType, 0
-    while kind.typeName() == "array":
-        kind, axes = kind.elementType, axes + 1  # type: ignore[attr-defined]
-    return axes
-
-
-def with_vectors(frame: DataFrame, names: Sequence[str]) -> DataFrame:
-    """The frame with the array columns `names` as ML vectors."""
     from pyspark.ml.functions import array_to_vector
     from pyspark.sql import functions as F
 
-    return frame.withColumns({name: array_to_vector(F.col(_quoted(name))) for name in names})
+    frame, made = extended.frame, extended.made
+    kinds = {name: frame.schema[name].dataType for name in made}
+    if not answers.unnamed(made) or any(kind.typeName() == "array" for kind in kinds.values()):
+        return frame
+    vectors = [name if _is_vector(kind) else array_to_vector(F.array(name)) for name, kind in kinds.items()]
+    return frame.withColumn("prediction", F.array(*vectors)).drop(*made)
+
+
+def _by_rows(session: SparkSession) -> None:
+    """Has Spark read rows for its UDFs, unless the program says that it is to read columns.
+
+    Spark 4.3 gives the columns of a Parquet reader to a UDF by way of rows, and makes columns of the rows that come
+    back: arrays take a third longer, and it knows no columns of ML vectors.
+    """
+    if session.conf.get(_BY_COLUMNS, None) is None:
+        session.conf.set(_BY_COLUMNS, "false")
 
 
 def _leaving(frame: DataFrame, name: str) -> Column:
     from pyspark.sql import functions as F
 
     column = F.col(_quoted(name))
-    if type(frame.schema[name].dataType).__name__ == "VectorUDT":
+    if _is_vector(frame.schema[name].dataType):
         from pyspark.ml.functions import vector_to_array
 
         column = vector_to_array(column, "float32")
     return column.alias(name)
+
+
+def _is_vector(kind: DataType) -> bool:
+    return type(kind).__name__ == "VectorUDT"
 
 
 def _quoted(name: str) -> str:
@@ -224,30 +226,36 @@ def _named(fn: Mapper, names: Sequence[str]) -> Mapper:
 def _columns_udf(fn: Mapper, schema: pa.Schema, used: Sequence[str]) -> Any:
     """An Arrow UDF from the used columns to the new column (or a struct of them)."""
     from pyspark.sql import functions as F
-    from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql.types import StructField, StructType
 
-    plain = pa.schema([pa.field(field.name, _spark_type(field)) for field in schema])
-    types = from_arrow_schema(plain)
-    returned = types[0].dataType if len(schema) == 1 else types
+    shapes = [_inner_shape(field) for field in schema]
+    types = [_spark_type(field, len(shape)) for field, shape in zip(schema, shapes, strict=True)]
+    returned = StructType([StructField(name, kind) for name, kind in zip(schema.names, types, strict=True)])
+    fields = list(to_arrow_schema(returned))
 
     def columns(given: Iterator[Any]) -> Iterator[pa.Array]:
         each = given if len(used) > 1 else ((one,) for one in given)
         for made in fn(pa.RecordBatch.from_arrays(list(arrays), names=list(used)) for arrays in each):
-            arrays = [_to_spark(made.column(i), schema.field(i)) for i in range(len(schema))]
-            yield arrays[0] if len(arrays) == 1 else pa.StructArray.from_arrays(arrays, fields=list(plain))
+            arrays = [_to_spark(*of) for of in zip(made.columns, shapes, (field.type for field in fields), strict=True)]
+            yield arrays[0] if len(arrays) == 1 else pa.StructArray.from_arrays(arrays, fields=fields)
 
     taken = tuple[pa.Array, ...] if len(used) > 1 else pa.Array
     columns.__annotations__ = {"given": Iterator[taken], "return": Iterator[pa.Array]}  # type: ignore[valid-type]
-    return F.arrow_udf(columns, returned)  # type: ignore[attr-defined]  # pyspark gives it no type
+    return F.arrow_udf(columns, returned if len(types) > 1 else types[0])  # type: ignore[attr-defined]  # it has no type
 
 
-def _spark_type(field: pa.Field) -> pa.DataType:
-    """The Arrow type that Spark takes for a field: variable lists, nested as the array's shape is."""
-    if not pa.types.is_fixed_size_list(field.type):
-        return field.type
-    made = field.type.value_type
-    for _ in _inner_shape(field):
-        made = pa.list_(made)
+def _spark_type(field: pa.Field, axes: int) -> DataType:
+    """What Spark's users get for rows of so many axes: numbers, ML vectors, nested arrays."""
+    from pyspark.ml.linalg import VectorUDT
+    from pyspark.sql.pandas.types import from_arrow_type
+    from pyspark.sql.types import ArrayType
+
+    if axes == 1:
+        return VectorUDT()
+    made = from_arrow_type(field.type.value_type if axes else field.type)
+    for _ in range(axes):
+        made = ArrayType(made)
     return made
 
 
@@ -256,12 +264,33 @@ def _inner_shape(field: pa.Field) -> tuple[int, ...]:
     return tuple(size for size in spec.shape if size is not None)  # a fixed-size list has no unknown axis
 
 
-def _to_spark(array: pa.Array, field: pa.Field) -> pa.Array:
-    """A fixed-size list as Spark takes it."""
-    if not pa.types.is_fixed_size_list(field.type):
+def _to_spark(array: pa.Array, shape: tuple[int, ...], kind: pa.DataType) -> pa.Array:
+    """A column of numbers, or of fixed-size lists that hold rows of `shape`, in the Arrow type of Spark's column."""
+    if not shape:
         return array
+    if pa.types.is_struct(kind):
+        return _vectors(array, kind)
+    kinds = [kind]
+    while len(kinds) < len(shape):
+        kinds.append(kinds[-1].value_type)
     made = array.flatten()
-    for size in reversed(_inner_shape(field)):
-        offsets = np.arange(0, len(made) + 1, size, dtype=np.int32)
-        made = pa.ListArray.from_arrays(pa.array(offsets), made)
+    for size, outer in zip(reversed(shape), reversed(kinds), strict=True):
+        made = _lists(made, size, outer)
     return made
+
+
+def _vectors(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Fixed-size lists as Spark stores dense vectors: (type, size, indices, values)."""
+    rows = len(array)
+    of = {field.name: field.type for field in kind}
+    values = _lists(array.flatten().cast(pa.float64()), array.type.list_size, of["values"])
+    dense = pa.array(np.ones(rows, np.int8))
+    return pa.StructArray.from_arrays(
+        [dense, pa.nulls(rows, of["size"]), pa.nulls(rows, of["indices"]), values], fields=list(kind)
+    )
+
+
+def _lists(values: pa.Array, size: int, kind: pa.DataType) -> pa.Array:
+    """Lists of `size` values each."""
+    offsets = np.arange(0, len(values) + 1, size, dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values, type=kind)
