@@ -90,22 +90,13 @@ def test_vectors_are_sparks_own(frame: Any) -> None:
     assert sorted(row.joined.toArray().tolist() for row in joined.collect())[3] == [3, 3, -3]
 
 
-def test_rows_of_a_parquet_file_with_vectors(frame: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_columns", ["true", "false"])
+def test_rows_of_a_parquet_file_with_vectors(frame: Any, tmp_path: Path, by_columns: str) -> None:
+    frame.sparkSession.conf.set("spark.sql.execution.arrow.pythonUDF.columnarInput.enabled", by_columns)
     predicted(frame, {"v": "vector"}).write.parquet(str(tmp_path / "vectors"))
     stored = frame.sparkSession.read.parquet(str(tmp_path / "vectors"))
     rows = sorted(predicted(stored, {"prediction": "number"}).collect())
     assert [(row.prediction, row.v.toArray().tolist()) for row in rows[2:4]] == [(1, [2, -2]), (1.5, [3, -3])]
-
-
-def test_a_programs_own_setting_stays(frame: Any) -> None:
-    key = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
-    settings = frame.sparkSession.conf
-    settings.set(key, "true")
-    predicted(frame, {"prediction": "number"})
-    assert settings.get(key) == "true"
-    settings.unset(key)
-    predicted(frame, {"prediction": "number"})
-    assert settings.get(key) == "false"
 
 
 SPARKS = "[PYTHON_EXCEPTION] An exception was thrown from the Python worker:\n"

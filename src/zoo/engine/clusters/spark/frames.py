@@ -187,13 +187,12 @@ def give_back(extended: Shards) -> DataFrame:
 
 
 def _by_rows(session: SparkSession) -> None:
-    """Has Spark read rows for its UDFs, unless the program says that it is to read columns.
+    """Has Spark read rows for its UDFs, as it did before 4.3.
 
-    Spark 4.3 gives the columns of a Parquet reader to a UDF by way of rows, and makes columns of the rows that come
-    back: arrays take a third longer, and it knows no columns of ML vectors.
+    There, a Parquet reader's columns become rows, go to the UDF, and become columns again with its answers: that takes
+    a third longer for arrays, and cannot be done with ML vectors.
     """
-    if session.conf.get(_BY_COLUMNS, None) is None:
-        session.conf.set(_BY_COLUMNS, "false")
+    session.conf.set(_BY_COLUMNS, "false")
 
 
 def _leaving(frame: DataFrame, name: str) -> Column:
