@@ -92,7 +92,11 @@ def welcome(connection: socket.socket, token: str) -> int:
 
 def introduce(address: tuple[str, int], token: str, index: int) -> socket.socket:
     """Rank side: connects to the driver, proves the token, and checks that the driver knows it too."""
-    connection = socket.create_connection(address, timeout=HANDSHAKE_SECONDS)
+    where = f"the driver at {address[0]}:{address[1]}"
+    try:
+        connection = socket.create_connection(address, timeout=HANDSHAKE_SECONDS)
+    except OSError as error:
+        raise Stranger(f"{where} cannot be reached from {socket.gethostname()}: {error}") from error
     try:
         challenge = _exactly(connection, _CHALLENGE)
         mine, packed = secrets.token_bytes(_CHALLENGE), _INDEX.pack(index)
@@ -101,7 +105,7 @@ def introduce(address: tuple[str, int], token: str, index: int) -> socket.socket
             raise Stranger(f"the process at {address[0]}:{address[1]} does not know the gang's token.")
     except (OSError, EOFError) as error:
         connection.close()
-        raise Stranger(f"the driver at {address[0]}:{address[1]} broke off the handshake.") from error
+        raise Stranger(f"{where} broke off the handshake.") from error
     connection.settimeout(None)
     return connection
 

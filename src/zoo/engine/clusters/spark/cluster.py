@@ -26,6 +26,7 @@ from zoo.engine.clusters.channel import introduce, own_address
 from zoo.engine.clusters.seat import Wire, sit
 from zoo.engine.clusters.spark import connect, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
+from zoo.engine.clusters.spark.faults import told
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.gathering import Gathered, gathered
 from zoo.engine.clusters.spark.store import FrameStore
@@ -308,5 +309,8 @@ class _Stage:
 
 
 def _first_lines(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The task's own words where it raised something, else Spark's."""
+    found = told(str(error))
+    text = str(error) if found is None else str(found).partition("\nTraceback")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:3])[:600]

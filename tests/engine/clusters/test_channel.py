@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from zoo.engine.clusters.channel import Stranger, introduce, own_address
+
+
+def test_a_driver_that_cannot_be_reached_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+    with pytest.raises(
+        Stranger, match=rf"the driver at 127\.0\.0\.1:{address[1]} cannot be reached from \S+: .*refused"
+    ):
+        introduce(address, "a token", 0)
+
+
+def test_this_machine_reaches_itself_by_loopback() -> None:
+    assert own_address("localhost") == own_address("127.0.0.2") == "127.0.0.1"
