@@ -106,10 +106,12 @@ class Board:
             self._note_gone(gone())
             if self._failures:
                 self._collect_failures(gone)
+            if deserted and not self.deserted:  # the first has come, the others have as long again
+                deadline, deserted = time.monotonic() + JOIN_SECONDS, False
             if not self._started and time.monotonic() > deadline:
-                if not self.deserted or not coming():
+                if not deserted or not coming():
                     raise self._absent()
-                deadline, deserted = time.monotonic() + JOIN_SECONDS, True
+                deadline = time.monotonic() + JOIN_SECONDS
             if self._started and time.monotonic() - self._moved_at > self._stall_timeout:
                 raise self._stalled()
         return [self._places[index].result for index in range(self.world)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,13 +50,14 @@ class FrameShards:
     used: tuple[str, ...]
     made: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Of the used columns, as they leave Spark."""
         from pyspark.sql.pandas.types import to_arrow_schema
 
-        return to_arrow_schema(self.selected().schema)
+        return to_arrow_schema(self.selected.schema)
 
+    @cached_property
     def selected(self) -> DataFrame:
         """The used columns, vectors as arrays of floats."""
         return self.frame.select(*self.expressions())
@@ -64,24 +66,24 @@ class FrameShards:
         """The used columns in types that Arrow knows, under their own names."""
         return [_leaving(self.frame, name) for name in self.used]
 
-    def numbered(self) -> list[Column]:
+    def numbered(self) -> DataFrame:
         """The used columns as ``_0``, ``_1``, ...: pyspark's mapInArrow does not take names with dots."""
-        return [column.alias(f"_{number}") for number, column in enumerate(self.expressions())]
+        return self.selected.toDF(*(f"_{number}" for number in range(len(self.used))))
 
     def mapped(self, fn: Mapper, schema: pa.Schema) -> FrameShards:
         """A DataFrame whose partitions are `fn`'s answers; lazy."""
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        frame = self.frame.select(*self.numbered()).mapInArrow(_named(fn, self.used), from_arrow_schema(schema))
+        frame = self.numbered().mapInArrow(_named(fn, self.used), from_arrow_schema(schema))
         return FrameShards(frame, tuple(schema.names))
 
     def placed(self) -> DataFrame:
         """The used columns (`numbered`) with each row's place, and its part where it has one of its own."""
         from pyspark.sql import functions as F
 
-        part = [F.col(PART)] if PART in self.used else []
         # Numbered where the rows lie, below everything else that is done to them.
-        return self.frame.select(*self.numbered(), F.monotonically_increasing_id().alias(PLACE), *part)
+        frame = self.numbered().withColumn(PLACE, F.monotonically_increasing_id())
+        return frame.withColumn(PART, F.col(f"_{self.used.index(PART)}")) if PART in self.used else frame
 
     def share(self, index: int, world: int) -> MemoryShards:
         """Collected: only for gangs outside Spark."""
@@ -90,7 +92,7 @@ class FrameShards:
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """On the driver: collects the used columns."""
         with in_own_words():
-            return MemoryShards(self.selected().toArrow()).open(index, world)
+            return MemoryShards(self.selected.toArrow()).open(index, world)
 
     def peek(self) -> pa.RecordBatch | None:
         """The first row, by a small Spark job."""
@@ -100,7 +102,7 @@ class FrameShards:
                 "beforehand. Fit the estimator first, or use columns of one number each."
             )
         with in_own_words():
-            return next(iter(self.selected().limit(1).toArrow().to_batches()), None)
+            return next(iter(self.selected.limit(1).toArrow().to_batches()), None)
 
     def feed(self, request: FeedRequest) -> Feed:
         """Collected: only for a gang in the driver's own process."""

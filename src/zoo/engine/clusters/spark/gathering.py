@@ -63,6 +63,6 @@ def _is_for_its_readers(frame: DataFrame, world: int, slots: int) -> bool:
         return False
     if str(frame.sparkSession.conf.get("spark.speculation", "false")).lower() == "true":
         return False
-    plan = frame._jdf.queryExecution().executedPlan()
-    adaptive = plan.getClass().getSimpleName() == "AdaptiveSparkPlanExec"
-    return not adaptive and frame.rdd.getNumPartitions() >= world
+    planned = frame._jdf.queryExecution()
+    adaptive = planned.executedPlan().getClass().getSimpleName() == "AdaptiveSparkPlanExec"
+    return not adaptive and planned.toRdd().getNumPartitions() >= world

@@ -43,6 +43,6 @@ class FrameStore:
 
     def _frame(self, piece: Shards) -> DataFrame:
         if isinstance(piece, FrameShards):
-            return piece.selected()
+            return piece.selected
         rows = pa.Table.from_batches((batch for _, batch in piece.open(0, 1)), piece.schema)
         return self.session.createDataFrame(rows)
