@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 from broken_models import WORDS, Line, estimator, rows
 from fields import Field
 
-from zoo.engine.clusters import board
 from zoo.engine.errors import ColumnNotFound, DataError, NotEnoughSlots, UsageError
 
 
@@ -84,17 +82,6 @@ def test_fewer_rows_than_ranks_is_no_failure(gang: Field) -> None:
     (stats,) = made.fit(gang.keep(rows(1)), validation_data=gang.keep(rows(1)), **WORDS)
     assert (stats["num_samples"], stats["batch_count"]) == (1, 1)
     assert stats["val_loss"] >= 0
-
-
-def test_rows_may_take_longer_to_make_than_ranks_have_to_come(on_spark: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(batches: Any) -> Any:
-        time.sleep(8)
-        yield from batches
-
-    monkeypatch.setattr(board, "JOIN_SECONDS", 6.0)
-    frame = on_spark.keep(rows())
-    made = frame.mapInArrow(slowly, frame.schema).repartition(2)
-    assert estimator(workers_per_node=2).fit(made, **WORDS)[0]["num_samples"] == 40
 
 
 def test_more_ranks_than_slots_start_nothing(gang: Field) -> None:

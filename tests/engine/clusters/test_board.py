@@ -19,6 +19,7 @@ from zoo.engine.events.sinks import MemorySink
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A board that gives its one rank 0.3 s, and the rank's end of the connection."""
     monkeypatch.setattr(board, "JOIN_SECONDS", 0.3)
+    monkeypatch.setattr(board, "_SIGN_SECONDS", 0.2)
     made = Board(1, MemorySink(), 60.0)
     ours, theirs = socket.socketpair()
     yield made, ours, theirs

@@ -25,6 +25,7 @@ JOIN_SECONDS = 180.0
 GRACE_SECONDS = 3.0
 EXIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
+_SIGN_SECONDS = 1.0
 _BROKE = "ended without a word (its connection broke)"
 _NOBODY: Mapping[int, str] = {}
 
@@ -92,7 +93,7 @@ class Board:
 
         Args:
             gone: ranks whose processes are known to have ended, with how; asked some times a second.
-            coming: whether something that must end before any rank can come is still at work; asked when they are late.
+            coming: whether what must end before any rank can come is still at work; asked until the first comes.
 
         Returns:
             the ranks' answers, in rank order.
@@ -100,18 +101,14 @@ class Board:
         Raises:
             WorkerFailed, RankLost, RankStalled, or the ZooError that ranks raised.
         """
-        deadline, deserted = time.monotonic() + JOIN_SECONDS, True
+        patience = _Patience(coming)
         while not all(place.done for place in self._places.values()) or len(self._places) < self.world:
             self._hear(_LOOK_SECONDS)
             self._note_gone(gone())
             if self._failures:
                 self._collect_failures(gone)
-            if deserted and not self.deserted:  # the first has come, the others have as long again
-                deadline, deserted = time.monotonic() + JOIN_SECONDS, False
-            if not self._started and time.monotonic() > deadline:
-                if not deserted or not coming():
-                    raise self._absent()
-                deadline = time.monotonic() + JOIN_SECONDS
+            if not self._started and patience.is_over(self.deserted):
+                raise self._absent()
             if self._started and time.monotonic() - self._moved_at > self._stall_timeout:
                 raise self._stalled()
         return [self._places[index].result for index in range(self.world)]
@@ -239,6 +236,33 @@ class Board:
             place.connection.settimeout(GRACE_SECONDS)
             place.connection.sendall(frame((kind, payload)))
             place.connection.settimeout(None)
+
+
+class _Patience:
+    """How long ranks are waited for: some minutes without a sign, and as long again from the first one's arrival."""
+
+    def __init__(self, coming: Callable[[], bool]) -> None:
+        self._coming = coming
+        self._deserted = True
+        self._until = time.monotonic() + JOIN_SECONDS
+        self._looked_at = time.monotonic()
+
+    def is_over(self, deserted: bool) -> bool:
+        """Whether they are late.
+
+        Args:
+            deserted: whether none has come yet.
+        """
+        now = time.monotonic()
+        if self._deserted and (not deserted or self._sees_signs(now)):
+            self._deserted, self._until = deserted, now + JOIN_SECONDS
+        return now > self._until
+
+    def _sees_signs(self, now: float) -> bool:
+        if now < self._looked_at + _SIGN_SECONDS:
+            return False
+        self._looked_at = now
+        return self._coming()
 
 
 class _Door:

@@ -19,7 +19,7 @@ from zoo.engine.data.arrivals import ROW_BITS
 from zoo.engine.data.objects import PART, PLACE
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,14 @@ def _is_for_its_readers(frame: DataFrame, world: int, slots: int) -> bool:
     Not where that would leave half of the slots or more without work, where there are fewer partitions than ranks, or
     only Spark knows how many once it runs; nor with speculation, which would start a rank twice.
     """
-    if slots >= 2 * world or connect.is_connect(frame.sparkSession):
-        return False
-    if str(frame.sparkSession.conf.get("spark.speculation", "false")).lower() == "true":
+    session = frame.sparkSession
+    if slots >= 2 * world or connect.is_connect(session) or speculates(session):
         return False
     planned = frame._jdf.queryExecution()
     adaptive = planned.executedPlan().getClass().getSimpleName() == "AdaptiveSparkPlanExec"
     return not adaptive and planned.toRdd().getNumPartitions() >= world
+
+
+def speculates(session: SparkSession) -> bool:
+    """Whether Spark starts slow tasks a second time. Never those of a barrier stage."""
+    return str(session.conf.get("spark.speculation", "false")).lower() == "true"
