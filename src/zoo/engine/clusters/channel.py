@@ -85,6 +85,8 @@ def welcome(connection: socket.socket, token: str) -> int:
         if not hmac.compare_digest(_exactly(connection, _PROOF), _proof(token, b"rank", index, challenge, theirs)):
             raise Stranger("a connection without the gang's token was refused.")
         connection.sendall(_proof(token, b"driver", index, theirs, challenge))
+    except Stranger:
+        raise
     except (OSError, EOFError) as error:
         raise Stranger(f"a connection was refused in its handshake: {type(error).__name__}") from error
     return int(_INDEX.unpack(index)[0])
@@ -103,6 +105,9 @@ def introduce(address: tuple[str, int], token: str, index: int) -> socket.socket
         connection.sendall(packed + mine + _proof(token, b"rank", packed, challenge, mine))
         if not hmac.compare_digest(_exactly(connection, _PROOF), _proof(token, b"driver", packed, mine, challenge)):
             raise Stranger(f"the process at {address[0]}:{address[1]} does not know the gang's token.")
+    except Stranger:
+        connection.close()
+        raise
     except (OSError, EOFError) as error:
         connection.close()
         raise Stranger(f"{where} broke off the handshake.") from error
