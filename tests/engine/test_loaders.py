@@ -26,7 +26,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from zoo.engine.contracts import Batch, Feed, FeedRequest, Rank
+from zoo.engine.contracts import Batch, Extent, Feed, FeedRequest, Rank
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import adapt
 from zoo.engine.errors import DataError, UsageError
@@ -395,7 +395,7 @@ def test_shards_travel_and_tell_their_size() -> None:
     assert again.schema == shards.schema
     assert adapt(create).shards.batch_size is None  # type: ignore[attr-defined]
     (feed,) = feeds(DataLoader(dataset(20), 8, drop_last=True), 1)
-    assert (feed.plan.rows, feed.plan.steps) == (16, 2)  # type: ignore[attr-defined]
+    assert feed.extent == Extent(16, 2)
 
 
 def test_an_empty_loader_has_no_schema() -> None:

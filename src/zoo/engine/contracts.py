@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from zoo.engine.values import Array, Batch, FeedRequest, Json, Rank, State
+from zoo.engine.values import Array, Batch, Extent, FeedRequest, Json, Rank, State
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from zoo.engine.progress import Progress
 
 __all__ = [
-    "Array", "Batch", "Cluster", "Collective", "Feed", "FeedRequest", "Json", "Kept", "Mapper", "ModelSpec", "Rank",
-    "Ready", "Replica", "Shards", "Sink", "State", "Store", "T", "Task",
+    "Array", "Batch", "Cluster", "Collective", "Extent", "Feed", "FeedRequest", "Json", "Kept", "Mapper", "ModelSpec",
+    "Rank", "Ready", "Replica", "Shards", "Sink", "State", "Store", "T", "Task",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -60,6 +60,10 @@ class Shards(Protocol):
 
 class Feed(Protocol):
     """The data as one rank sees it."""
+
+    @property
+    def extent(self) -> Extent | None:
+        """How much an epoch is; None where only reading it tells."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterable[Batch]:
         """The batches of one epoch from step `start` on; as many on every rank as the whole epoch has steps."""

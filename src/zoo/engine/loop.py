@@ -105,8 +105,8 @@ class _Run:
 
     def to_the_end(self) -> Trained:
         progress = self.job.start
-        plan = getattr(self.train, "plan", None)
-        rows, steps = (plan.rows, plan.steps) if plan is not None else (None, None)
+        extent = self.train.extent
+        rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
         self._tell(RunStarted("fit", self.rank.world, rows, steps, progress.epoch, self.job.epochs))
         stop = self._notice("before_run", progress)
         while not stop and not self.job.end(progress):

@@ -62,6 +62,14 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much an epoch is: rows and steps over all ranks."""
+
+    rows: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything a replica must remember: arrays by name and plain values beside them.
 

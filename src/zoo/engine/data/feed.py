@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.engine.contracts import Batch, FeedRequest
+from zoo.engine.contracts import Batch, Extent, FeedRequest
 from zoo.engine.data import columns
 from zoo.engine.data.arrivals import Arrivals, Rows, indices, joined
 from zoo.engine.data.balance import evened
@@ -46,6 +46,7 @@ class RowFeed:
         self._parts = sorted(rows_of)
         self._rows_of = [rows_of[part] for part in self._parts]
         self.plan = Plan(_sizes(rows_of, request), request.batch_size, request.seed, request.shuffle)
+        self.extent = Extent(self.plan.rows, self.plan.steps)
 
     @classmethod
     def fill(cls, rows: Iterable[tuple[int, pa.RecordBatch]], schema: pa.Schema, request: FeedRequest) -> RowFeed:

@@ -7,7 +7,6 @@ Leaves: reading them (torch's DataLoader, with the user's workers and collate fu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
@@ -22,19 +21,11 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from zoo.engine.contracts import Batch, FeedRequest
+from zoo.engine.contracts import Batch, Extent, FeedRequest
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.torch.batches import divide
 from zoo.engine.frameworks.torch.tensors import rows_of
 from zoo.engine.jobs import Columns
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How much an epoch is: rows and steps over all ranks."""
-
-    rows: int
-    steps: int
 
 
 class MappedFeed:
@@ -65,7 +56,7 @@ class MappedFeed:
         self._rows_a_step = sum(size[1] for size in sizes) if each else request.batch_size
         self._indices = _Indices()
         self._reader = reader_of(loader, self._indices, loader.num_workers, loader.persistent_workers)
-        self.plan = self._extent()
+        self.extent = self._extent()
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on; the rows before it are not read."""
@@ -117,6 +108,8 @@ class StreamFeed:
         mode: ``"share"``: ranks share the rows of each batch; ``"turns"``: they take batches in turns; ``"own"``: all
             batches are this rank's own. In the last two ways only the ranks together know how large a step is.
     """
+
+    extent: Extent | None = None
 
     def __init__(self, loader: Iterable[Any], request: FeedRequest, names: Columns | None, mode: str) -> None:
         self._loader, self._rank, self._seed, self._names, self._mode = loader, request.rank, request.seed, names, mode
