@@ -94,6 +94,21 @@ def test_batches_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(blocks) > 10 and {part for part, _ in blocks} == {0} and values(shards) == list(range(200))
 
 
+@pytest.mark.parametrize(("names", "blocks"), [(["a"], 1), (["l.x"], 16), (["a", "l.x"], 9), (["wide"], 200)])
+def test_batches_are_as_large_as_their_columns_let_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], blocks: int
+) -> None:
+    monkeypatch.setattr(files, "COLUMN_BYTES", 2000)
+    numbers = np.arange(200.0)
+    lists = pa.array(np.stack([numbers] * 20, 1).tolist(), pa.list_(pa.float64()))
+    content = {"a": numbers, "l.x": lists, "wide": [bytes(5000)] * 200}
+    plain = {"use_dictionary": False, "compression": "none", "row_group_size": 200}
+    pq.write_table(pa.table(content), tmp_path / "x.parquet", **plain)
+    found = rows(FileShards(tmp_path / "x.parquet").with_columns(names))
+    assert sum(len(block) for _, block in found) == 200
+    assert blocks <= len(found) <= blocks * 1.2
+
+
 def test_arrays_keep_shape_and_dtype(tmp_path: Path) -> None:
     images = np.arange(5 * 6, dtype="u1").reshape(5, 2, 3)
     pq.write_table(table_of({"image": images}), tmp_path / "x.parquet", row_group_size=2)

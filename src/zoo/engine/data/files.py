@@ -30,7 +30,9 @@ from zoo.engine.errors import UsageError
 T = TypeVar("T")
 
 BATCH_BYTES = 8 << 20
-"""About how much a rank decodes at once."""
+"""At most about how much a rank decodes at once."""
+COLUMN_BYTES = 1 << 20
+"""The same of one column: what a processor's cache holds is decoded and copied faster."""
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
@@ -45,14 +47,12 @@ class RowGroup:
         path: of its file, within the file system.
         number: of the group in its file.
         rows: in it.
-        size: bytes of its columns, uncompressed.
         keys: columns that the directories' names hold (``day=3``) and their values.
     """
 
     path: str
     number: int
     rows: int
-    size: int
     keys: tuple[tuple[str, Any], ...]
 
 
@@ -147,8 +147,9 @@ class FileShards:
         if not stored:
             yield self._completed(pa.RecordBatch.from_pylist([{}] * group.rows, pa.schema([])), keys, group.rows)
             return
-        at_once = max(1, min(at_most, group.rows, BATCH_BYTES * group.rows // max(group.size, 1)))
-        for batch in file.iter_batches(at_once, [group.number], stored):
+        at_once = max(1, min(at_most, _rows_at_once(file.metadata.row_group(group.number), stored)))
+        # One thread alone is a quarter faster without Arrow's pool of threads.
+        for batch in file.iter_batches(at_once, [group.number], stored, use_threads=pa.cpu_count() > 1):
             yield self._completed(batch, keys, batch.num_rows)
 
     def _completed(self, batch: pa.RecordBatch, keys: dict[str, Any], rows: int) -> pa.RecordBatch:
@@ -252,8 +253,7 @@ def _fragments(dataset: ds.Dataset) -> list[ds.ParquetFileFragment]:
 def _groups(fragment: ds.ParquetFileFragment, footer: pq.FileMetaData) -> Iterator[RowGroup]:
     keys = tuple(ds.get_partition_keys(fragment.partition_expression).items())
     for chosen in fragment.row_groups:
-        group = footer.row_group(chosen.id)
-        yield RowGroup(fragment.path, chosen.id, group.num_rows, group.total_byte_size, keys)
+        yield RowGroup(fragment.path, chosen.id, footer.row_group(chosen.id).num_rows, keys)
 
 
 def _refuse_unlike(fragments: Sequence[ds.ParquetFileFragment], schema: pa.Schema) -> None:
@@ -292,6 +292,21 @@ def _reading(path: str, read: Callable[[], T]) -> T:
         raise UsageError(
             f"{path} is not a Parquet file that can be read ({error}). Only Parquet is accepted."
         ) from error
+
+
+def _rows_at_once(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
+    """How many rows of these columns to decode at once."""
+    wanted = set(names)
+    leaves = (group.column(number) for number in range(group.num_columns))
+    size: int = sum(leaf.total_uncompressed_size for leaf in leaves if _is_below(leaf.path_in_schema, wanted))
+    rows: int = group.num_rows
+    return min(rows, min(BATCH_BYTES, COLUMN_BYTES * len(names)) * rows // max(size, 1))
+
+
+def _is_below(path: str, names: set[str]) -> bool:
+    """Whether a leaf (``list.element``) belongs to one of the columns; their names may have dots, too."""
+    parts = path.split(".")
+    return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
 
 
 def _repeated(value: Any, field: pa.Field, rows: int) -> pa.Array:

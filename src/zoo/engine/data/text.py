@@ -49,7 +49,7 @@ def stored(column: pa.Array, spec: ArraySpec) -> Stored:
     Raises:
         DataError: as `columns.to_array`.
     """
-    if spec.dtype != object or len(column) == 0:
+    if spec.dtype.kind != "O" or len(column) == 0:
         return to_array(column, spec)
     values = column.storage if isinstance(column, pa.ExtensionArray) else column
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
