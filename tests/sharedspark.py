@@ -1,4 +1,4 @@
-"""The Spark session of the tests: local[2], few shuffle partitions, no web page; and its complete end."""
+"""The Spark session of the tests: local[2], few shuffle partitions, torch at hand, no web page; and its whole end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def start(folder: Path) -> Started:
     settings = {
         "spark.app.name": "zoo-tests",
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder}",
+        "spark.executorEnv.PYTHONPATH": str(Path(__file__).with_name("sparkdaemon")),
         "spark.local.dir": str(folder),
+        "spark.python.daemon.module": "warm_daemon",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.ui.enabled": "false",

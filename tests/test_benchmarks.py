@@ -12,7 +12,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 ON_SPARK = {"spark-fit", "ingest-frames", "predict"}
-EXPECTED = {"steps": 1, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3, "ingest-paths": 3, "predict": 2,
+EXPECTED = {"steps": 1, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3, "ingest-paths": 1, "predict": 2,
             "first-step": 1, "import": 1, "memory": 1}  # fmt: skip
 
 

@@ -14,14 +14,21 @@ from zoo.engine.clusters.inline import InlineCluster
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`here, world` run over every cluster and its worlds, `here` alone over every cluster, `framework` over all."""
+    """`here, world` run over every cluster and its worlds, `here` alone over every cluster, `framework` over all.
+
+    A test may name its clusters itself.
+    """
     if "framework" in metafunc.fixturenames:
         metafunc.parametrize("framework", FRAMEWORKS, indirect=True)
     if "world" in metafunc.fixturenames:
         pairs = [(name, world) for name, place in CLUSTERS.items() for world in place.worlds]
         metafunc.parametrize("here, world", pairs, indirect=["here"], ids=[f"{name}-{world}" for name, world in pairs])
-    elif "here" in metafunc.fixturenames:
+    elif "here" in metafunc.fixturenames and not _names_its_clusters(metafunc):
         metafunc.parametrize("here", CLUSTERS, indirect=True)
+
+
+def _names_its_clusters(metafunc: pytest.Metafunc) -> bool:
+    return any(mark.args[0] == "here" for mark in metafunc.definition.iter_markers("parametrize"))
 
 
 @pytest.fixture

@@ -49,6 +49,9 @@ CLUSTERS = {
     ),
 }  # fmt: skip
 
+WARM = ("inline", "spark")
+"""Where ranks need no new interpreter: for laws that do not depend on where the ranks are."""
+
 
 @dataclass(frozen=True)
 class Here:

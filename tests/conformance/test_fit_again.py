@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from jobs_under_test import assert_equal
-from places import Here
+from places import WARM, Here
 from rooms import BATCH, ROWS, Mlp, table
 
 from zoo.engine.triggers import MinLoss
@@ -54,6 +54,7 @@ def test_a_second_fit_continues_the_first_and_the_users_own_model_learns(current
         np.testing.assert_allclose(np.ravel(predicted.column("prediction").to_numpy()), model(x), atol=1e-6)
 
 
+@pytest.mark.parametrize("here", WARM, indirect=True)
 def test_creators_validation_and_metrics(current: Here) -> None:
     here, ranks = current, current.ranks
     data, valid = here.data(table()), here.data(table(37))
@@ -80,6 +81,7 @@ class StopAt:
             runner.stop()
 
 
+@pytest.mark.parametrize("here", WARM, indirect=True)
 def test_a_callback_on_one_rank_stops_all(current: Here) -> None:
     here, ranks = current, current.ranks
     made = estimator(ranks)

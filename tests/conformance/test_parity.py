@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
-from places import Here
+from places import WARM, Here
 from rooms import EPOCHS, ROWS, Framework, table
 
 
@@ -17,6 +17,7 @@ def test_any_number_of_ranks_gives_the_plain_loops_weights(here: Here, world: in
     _compare(here, world, framework, "many-inputs")
 
 
+@pytest.mark.parametrize("here", WARM, indirect=True)
 @pytest.mark.parametrize("model", ["mlp-adam", "mlp-sgd-momentum-decay", "mlp-clipped"])
 def test_whatever_the_optimizer(here: Here, framework: Framework, model: str) -> None:
     _compare(here, here.ranks, framework, model)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
-from places import CLUSTERS, Here
+from places import CLUSTERS, WARM, Here
 from rooms import BATCH, EPOCHS, ROWS, Framework, Mlp, table
 
 from zoo.engine import checkpoint
@@ -23,14 +23,22 @@ MODEL = "many-inputs"
 MIDDLE = 10  # steps: the fourth of the second epoch's seven
 
 
-@pytest.mark.parametrize(("stop", "trigger"), [(7, EveryEpoch()), (MIDDLE, SeveralIteration(5))])
-def test_goes_on_where_it_stopped_with_another_number_of_ranks(
-    here: Here, framework: Framework, tmp_path: Path, stop: int, trigger: Any
+def test_goes_on_in_the_middle_of_an_epoch_with_another_number_of_ranks(
+    here: Here, framework: Framework, tmp_path: Path
 ) -> None:
+    _stop_and_go_on(here, framework, tmp_path, MIDDLE, SeveralIteration(5))
+
+
+@pytest.mark.parametrize("here", WARM, indirect=True)
+def test_goes_on_behind_an_epoch_with_another_number_of_ranks(here: Here, framework: Framework, tmp_path: Path) -> None:
+    _stop_and_go_on(here, framework, tmp_path, 7, EveryEpoch())
+
+
+def _stop_and_go_on(here: Here, framework: Framework, folder: Path, stop: int, trigger: Any) -> None:
     shards = shards_of(here, framework, MODEL, table())
-    first = job_for(framework, MODEL, end=MaxIteration(stop), checkpoint=trigger, checkpoint_dir=str(tmp_path))
+    first = job_for(framework, MODEL, end=MaxIteration(stop), checkpoint=trigger, checkpoint_dir=str(folder))
     fit(first, shards, here, 1)
-    found = checkpoint.latest(str(tmp_path)).checkpoint
+    found = checkpoint.latest(str(folder)).checkpoint
     assert found is not None
     assert (found.progress.step, found.progress.step_in_epoch) == (stop, stop % 7)
     rest = job_for(framework, MODEL, start=found.progress, state=found.state)

@@ -1,4 +1,7 @@
-"""Processes that are killed, interrupted, stuck or without room: an end, one error, and nothing left behind."""
+"""Processes that are killed, interrupted, stuck or without room: an end, one error, and nothing left behind.
+
+How a gang of local processes ends is tested without torch, in engine/clusters/test_local.py.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import torch
 from broken_models import WORDS, Line, estimator, rows
 from fields import Field
 
-from zoo.engine.errors import RankLost, RankStalled, StorageFailed, WorkerFailed
+from zoo.engine.errors import RankLost, RankStalled, StorageFailed
 from zoo.engine.events.console import ConsoleSink
 
 
@@ -44,12 +47,12 @@ def stuck() -> None:
     time.sleep(60)
 
 
-def test_a_killed_rank_is_named_and_recovery_explained(gang: Field) -> None:
+def test_a_killed_rank_is_named_and_recovery_explained(on_spark: Field) -> None:
     with pytest.raises(RankLost, match="(?s)^[12] of 2 ranks were lost:\n.*give the estimator a model_dir") as caught:
-        estimator(AtStep(2, killed), workers_per_node=2).fit(gang.keep(rows()), **WORDS)
+        estimator(AtStep(2, killed), workers_per_node=2).fit(on_spark.keep(rows()), **WORDS)
     assert 1 in caught.value.ranks
     made = estimator(workers_per_node=2)
-    assert made.fit(gang.keep(rows()), **WORDS)[0]["num_samples"] == 40
+    assert made.fit(on_spark.keep(rows()), **WORDS)[0]["num_samples"] == 40
 
 
 def test_a_rank_that_is_killed_again_and_again_is_given_up(local: Field, tmp_path: Path) -> None:
@@ -58,9 +61,9 @@ def test_a_rank_that_is_killed_again_and_again_is_given_up(local: Field, tmp_pat
         made.fit(rows(), attempts=2, **WORDS)
 
 
-def test_a_rank_that_stalls_shows_every_ranks_stack(gang: Field) -> None:
+def test_a_rank_that_stalls_shows_every_ranks_stack(on_spark: Field) -> None:
     with pytest.raises(RankStalled, match=r"^no rank has moved for 3 s \(stall_timeout\)") as caught:
-        estimator(AtStep(2, stuck), workers_per_node=2).fit(gang.keep(rows()), stall_timeout=3, **WORDS)
+        estimator(AtStep(2, stuck), workers_per_node=2).fit(on_spark.keep(rows()), stall_timeout=3, **WORDS)
     assert "in stuck" in str(caught.value) and "rank 0:" in str(caught.value) and "rank 1:" in str(caught.value)
 
 
@@ -109,10 +112,9 @@ PROGRAM = """
             return super().forward(x)
 
     init_orca_context(cluster_mode="local", runtime="python", cores=2)
-    model = Slow(4, 1)
     estimator = Estimator.from_torch(
-        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), loss=torch.nn.MSELoss(),
-        workers_per_node=2, model_dir=sys.argv[1],
+        model=Slow(4, 1), optimizer=lambda model, config: torch.optim.SGD(model.parameters(), lr=0.1),
+        loss=torch.nn.MSELoss(), workers_per_node=2, model_dir=sys.argv[1],
     )
     data = (np.zeros((500, 4), np.float32), np.zeros((500, 1), np.float32))
     estimator.fit(data, epochs=1, batch_size=100, memory=100)
@@ -149,9 +151,3 @@ def test_when_the_driver_goes_its_ranks_go_and_no_file_stays(tmp_path: Path, blo
     if blow == signal.SIGINT:
         assert told.rstrip().endswith("KeyboardInterrupt")
         assert told.count("Traceback") == 1
-
-
-def test_an_interrupted_rank_does_not_end_the_world_twice(local: Field) -> None:
-    """A rank that exits by itself is as lost as a killed one."""
-    with pytest.raises(WorkerFailed, match="(?s)exit status 3|SystemExit: 3"):
-        estimator(AtStep(2, lambda: os._exit(3)), workers_per_node=2).fit(rows(), **WORDS)

@@ -1,4 +1,7 @@
-"""Mistakes in the user's own code: one error, the user's own line first, and the next run works."""
+"""Mistakes in the user's own code: one error, the user's own line first, and the next run works.
+
+On two local processes they are tested without torch in engine/clusters/test_local.py, and with it by docs/errors.md.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,22 @@ def first_line(caught: Any) -> str:
     return str(caught.value).partition("\n")[0]
 
 
-def test_an_error_on_all_ranks_is_told_once(gang: Field) -> None:
+def test_an_error_on_all_ranks_is_told_once(on_spark: Field) -> None:
     made = estimator(FailsAt(step=2), workers_per_node=2)
     with pytest.raises(WorkerFailed) as caught:
-        made.fit(gang.keep(rows()), **WORDS)
+        made.fit(on_spark.keep(rows()), **WORDS)
     assert "broken_models.py:" in first_line(caught)
     assert "in forward: ValueError: my own mistake (on " in first_line(caught)  # all ranks, or one that was faster
     assert str(caught.value).splitlines()[1].strip() == 'raise ValueError("my own mistake")'
     assert isinstance(caught.value.error, ValueError)
     assert str(caught.value).count("Traceback") == 1
     made = estimator(workers_per_node=2)
-    assert made.fit(gang.keep(rows()), **WORDS)[0]["num_samples"] == 40  # the place is as good as before
+    assert made.fit(on_spark.keep(rows()), **WORDS)[0]["num_samples"] == 40  # the place is as good as before
 
 
-def test_an_error_on_one_rank_is_told_with_its_rank(gang: Field) -> None:
+def test_an_error_on_one_rank_is_told_with_its_rank(on_spark: Field) -> None:
     with pytest.raises(WorkerFailed) as caught:
-        estimator(FailsAt(step=3, rank=1), workers_per_node=2).fit(gang.keep(rows()), **WORDS)
+        estimator(FailsAt(step=3, rank=1), workers_per_node=2).fit(on_spark.keep(rows()), **WORDS)
     assert first_line(caught).endswith("in forward: ValueError: my own mistake (on rank 1 of 2)")
     assert caught.value.ranks == (1,)
     assert "Rank 0 stopped because its peers had gone" in str(caught.value)

@@ -378,6 +378,7 @@ LIFE = """
 import json, os, signal
 import psutil
 from zoo.engine import session
+from zoo.engine.errors import UsageError
 from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
 
 def megabytes(sc):
@@ -402,6 +403,10 @@ sc = init_orca_context(cluster_mode="local", cores=1, memory="500m", conf={"spar
 seen["second"] = [sc.master, megabytes(sc), OrcaContext.get_spark_session().range(5).count(), sc.uiWebUrl]
 sc.stop()
 seen["behind our back"] = [session.running() is None, children()]
+try:
+    init_orca_context(conf={"spark.master": "nowhere://"})
+except UsageError as error:
+    seen["refused"] = str(error)
 from zoo import init_nncontext
 sc = init_nncontext("named")
 seen["third"] = [sc.appName, sc.range(5).count()]
@@ -409,38 +414,30 @@ print(json.dumps(seen))
 """  # and its end is left to the interpreter's exit
 
 
-@pytest.mark.slow
-def test_contexts_follow_each_other_in_one_process_and_leave_nothing():
-    seen = run(LIFE)
-    assert seen["first"] == ["local[2]", 600, 1, 2]
-    assert seen["again"] is True and "A context is already running" in seen["stderr"]
-    assert seen["sum"] == 45 and seen["python"] == [sys.executable]
-    assert seen["left"] == [0, True, True]
-    assert seen["environment"] == []
-    assert seen["second"] == ["local[1]", 500, 5, None]
-    assert seen["behind our back"] == [True, 0]
-    assert seen["third"] == ["named", 5]
-    assert "log4j" not in seen["stderr"] and "WARN " not in seen["stderr"]
-
-
-REFUSED = """
-import json
-from zoo.engine.errors import UsageError
-from zoo.orca import init_orca_context
-try:
-    init_orca_context(conf={"spark.master": "nowhere://"})
-except UsageError as error:
-    first = str(error)
-print(json.dumps({"first": first, "then": init_orca_context(cores=1).range(3).count()}))
-"""
+@pytest.fixture(scope="module")
+def life() -> Any:
+    """What a program saw that started Spark four times."""
+    return run(LIFE)
 
 
 @pytest.mark.slow
-def test_settings_that_spark_refuses_are_shown_and_another_start_may_follow():
-    seen = run(REFUSED)
-    assert "Spark did not start: " in seen["first"] and "nowhere://" in seen["first"]
-    assert "spark.driver.memory=2g" in seen["first"]
-    assert seen["then"] == 3
+def test_contexts_follow_each_other_in_one_process_and_leave_nothing(life: Any):
+    assert life["first"] == ["local[2]", 600, 1, 2]
+    assert life["again"] is True and "A context is already running" in life["stderr"]
+    assert life["sum"] == 45 and life["python"] == [sys.executable]
+    assert life["left"] == [0, True, True]
+    assert life["environment"] == []
+    assert life["second"] == ["local[1]", 500, 5, None]
+    assert life["behind our back"] == [True, 0]
+    assert life["third"] == ["named", 5]
+    assert "log4j" not in life["stderr"] and "WARN " not in life["stderr"]
+
+
+@pytest.mark.slow
+def test_settings_that_spark_refuses_are_shown_and_another_start_may_follow(life: Any):
+    assert "Spark did not start: " in life["refused"] and "nowhere://" in life["refused"]
+    assert "spark.driver.memory=2g" in life["refused"]
+    assert life["third"] == ["named", 5]
 
 
 SUBMITTED = """

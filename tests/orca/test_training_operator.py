@@ -31,10 +31,10 @@ def here() -> Iterator[None]:
     session.end()
 
 
-@pytest.fixture(params=[1, 2])
-def ranks(request: pytest.FixtureRequest) -> Iterator[int]:
-    session.begin(LocalCluster(cores=request.param))
-    yield request.param
+@pytest.fixture
+def two_ranks() -> Iterator[None]:
+    session.begin(LocalCluster(cores=2))
+    yield
     session.end()
 
 
@@ -92,6 +92,15 @@ class ClearsBehind(TrainingOperator):
         return {"train_loss": loss, "num_samples": len(y)}
 
 
+class DecayedInItsOwnStep(Decayed):
+    def train_batch(self, batch: Any, batch_info: Any) -> dict[str, Any]:
+        _, target, loss = self.forward_batch(batch, batch_info)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return {"train_loss": loss, "num_samples": len(target)}
+
+
 class Inherits(TrainingOperator):
     def train_batch(self, batch: Any, batch_info: Any) -> dict[str, Any]:
         stats = super().train_batch(batch, batch_info)
@@ -120,9 +129,17 @@ def test_the_usual_step_in_ones_own_words_changes_nothing(here: None, operator: 
 
 
 @pytest.mark.parametrize(("operator", "decay"), [(ClearsBehind, 0.0), (Decayed, DECAY)])
-def test_ranks_agree_with_the_plain_loop(ranks: int, operator: Any, decay: float) -> None:
-    own = fitted(estimator(operator, workers_per_node=ranks))
-    plain = fitted(estimator(decay=decay, workers_per_node=1))
+def test_one_rank_agrees_with_the_plain_loop(here: None, operator: Any, decay: float) -> None:
+    _compare_with_the_plain_loop(operator, decay)
+
+
+def test_two_ranks_agree_with_the_plain_loop(two_ranks: None) -> None:
+    _compare_with_the_plain_loop(DecayedInItsOwnStep, DECAY, workers_per_node=2)
+
+
+def _compare_with_the_plain_loop(operator: Any, decay: float, **words: Any) -> None:
+    own = fitted(estimator(operator, **words))
+    plain = fitted(estimator(decay=decay))
     np.testing.assert_allclose(weights(own), weights(plain), atol=1e-6)
     assert not np.allclose(weights(plain), weights(fitted(estimator(decay=0.3 - decay))), atol=1e-3)
 

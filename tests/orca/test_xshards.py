@@ -6,7 +6,7 @@ import gc
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         running = session.begin_local(2)
     yield running.cluster
     session.end()
+
+
+def cases(name: str, everywhere: Sequence[Any], on_spark: Sequence[Any]) -> Any:
+    """All values on local processes, some on Spark: how shards are cut does not depend on where they are."""
+    places = [*(("python", value) for value in everywhere), *(("spark", value) for value in on_spark)]
+    return pytest.mark.parametrize(("cluster", name), places, indirect=["cluster"])
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ def same(got: Any, wanted: Any) -> None:
 # --- partition, collect, transform ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shards", [1, 3])
+@cases("shards", [1, 3], on_spark=[3])
 def test_partition_cuts_as_numpy_does(cluster: Cluster, shards: int) -> None:
     made = XShards.partition({"x": (X, [Y]), "y": Y}, shards)
     xs, ys = np.array_split(X, shards), np.array_split(Y, shards)
@@ -234,7 +240,7 @@ def test_split(cluster: Cluster) -> None:
 # --- repartition ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parts", [1, 3, 10])
+@cases("parts", [1, 3, 10], on_spark=[3])
 def test_repartition_gives_what_partition_gives(cluster: Cluster, parts: int) -> None:
     data = {"x": (X, [Y, Y]), "y": Y}
     got = XShards.partition(data, 4).repartition(parts)
@@ -242,8 +248,9 @@ def test_repartition_gives_what_partition_gives(cluster: Cluster, parts: int) ->
     assert got.num_partitions() == parts
 
 
-@pytest.mark.parametrize(("sizes", "parts"), [((3, 0, 4), 2), ((1, 1), 5), ((0, 2), 1)])
-def test_repartition_of_frames(cluster: Cluster, sizes: tuple[int, ...], parts: int) -> None:
+@cases("cut", [((3, 0, 4), 2), ((1, 1), 5), ((0, 2), 1)], on_spark=[((3, 0, 4), 5)])
+def test_repartition_of_frames(cluster: Cluster, cut: tuple[tuple[int, ...], int]) -> None:
+    sizes, parts = cut
     shards = frames(cluster, *sizes)
     whole = pd.concat(shards.collect())
     got = shards.repartition(parts)
@@ -368,13 +375,13 @@ def trained_on(data: Any, cluster: Cluster, world: int, features: Any = None, la
 DATA = {
     "dict": (lambda: XShards.partition({"x": (X, Y), "y": Y}, 3), None, None),
     "one shard": (lambda: XShards.partition({"x": X, "y": Y}, 1), None, None),
-    "empty partitions": (lambda: XShards.partition({"x": X, "y": Y}, 2).repartition(5), None, None),
+    "empty partitions": (lambda: XShards.partition({"x": (X, Y), "y": Y}, 2).repartition(12), None, None),
     "frames": (lambda: frames(session.current(), 4, 0, 7), ["größe", "a.b"], ["a.b"]),
 }
 
 
-@pytest.mark.parametrize("kind", DATA)
-def test_all_places_and_ranks_train_on_the_same_steps(kind: str, cluster: Cluster) -> None:
+@cases("kind", list(DATA), on_spark=["empty partitions", "frames"])
+def test_all_places_and_ranks_train_on_the_same_steps(cluster: Cluster, kind: str) -> None:
     make, features, labels = DATA[kind]
     data = make()
     alone = trained_on(data, cluster, 1, features, labels)
@@ -401,7 +408,10 @@ def test_arrays_keep_dtype_and_shape(cluster: Cluster) -> None:
         np.testing.assert_array_equal(got, wanted, strict=True)
 
 
-@pytest.mark.parametrize("form", [lambda s: s["x"], lambda s: (s["x"], s["y"]), lambda s: [s["x"], s["y"]]])
+FORMS = [lambda s: s["x"], lambda s: [s["x"], s["y"]], lambda s: (s["x"], s["y"])]
+
+
+@cases("form", FORMS, on_spark=FORMS[2:])
 def test_other_forms_of_shards(cluster: Cluster, form: Any) -> None:
     got = arrays_of(XShards.partition({"x": X, "y": Y}, 2).transform_shard(form))
     np.testing.assert_array_equal(got[0], X)

@@ -1,0 +1,10 @@
+"""pyspark's daemon, whose workers have torch from their start: failed tasks end workers, and the next need it again.
+
+No thread may run before the fork: torch starts none, pandas and pyarrow are left to the workers.
+"""
+
+import torch._dynamo  # noqa: F401  optimizers import it
+from pyspark.daemon import manager
+
+if __name__ == "__main__":
+    manager()
