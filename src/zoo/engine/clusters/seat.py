@@ -110,10 +110,14 @@ def sit(wire: Wire, rank: Rank, packed: Parcel, shards: Mapping[str, Shards]) ->
     """
     try:
         task, carried = packed.open()
-        meeting = wire.meet(rank.host, _free_port(rank.host))
-        rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or meeting)
-        with _heard(wire, rank.index):
-            result = task(rank, {**carried, **shards}, wire)
+        with socket.create_server(
+            (rank.host, 0)
+        ) as door:  # open before anybody is told of it, so that none comes too early
+            meeting = wire.meet(rank.host, door.getsockname()[1])
+            own = f"{meeting}?fd={door.fileno()}" if rank.index == 0 else meeting
+            rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or own)
+            with _heard(wire, rank.index):
+                result = task(rank, {**carried, **shards}, wire)
         wire.send("done", result)
     except BaseException as error:
         wire.send("failed", Failure.of(rank.index, error))
@@ -171,8 +175,3 @@ class _Lines(io.TextIOBase):
 def _stack_of(thread: int) -> str:
     current = sys._current_frames().get(thread)
     return "".join(traceback.format_stack(current)) if current is not None else "(the main thread has ended)"
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as probe:
-        return int(probe.getsockname()[1])

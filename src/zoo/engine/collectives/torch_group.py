@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import cloudpickle
 import numpy as np
@@ -47,7 +47,7 @@ class TorchGroup:
 
     Args:
         rank: who joins. ``rank.rendezvous`` is ``file:///path`` (processes of one machine; no socket to attack) or
-            ``tcp://host:port`` (rank 0 listens there).
+            ``tcp://host:port`` (rank 0 listens there; with ``?fd=n`` it has a socket that does so already).
         timeout: seconds to wait for peers, at the meeting and in every call.
 
     Raises:
@@ -253,7 +253,7 @@ def _store(rank: Rank, timeout: float) -> Any:
         return FileStore(unquote(place.path), rank.world)
     if place.scheme == "tcp" and place.hostname and place.port:
         master = rank.index == 0
-        listening = _listening(place.hostname, place.port) if master else None
+        listening = _listening(place) if master else None
         store = TCPStore(
             place.hostname,
             place.port,
@@ -267,9 +267,10 @@ def _store(rank: Rank, timeout: float) -> Any:
     raise UsageError(f"a rendezvous is file:///path or tcp://host:port. Received: {rank.rendezvous!r}")
 
 
-def _listening(host: str, port: int) -> int:
+def _listening(place: SplitResult) -> int:
     """A socket that listens on this one address; by itself the store would listen on all of the machine's."""
-    return socket.create_server((host, port)).detach()
+    opened = parse_qs(place.query).get("fd")
+    return os.dup(int(opened[0])) if opened else socket.create_server((str(place.hostname), place.port or 0)).detach()
 
 
 @contextmanager
