@@ -49,7 +49,7 @@ class Wire:
 
         Args:
             host: the address at which the others reach this rank.
-            port: a free port here, used if this is rank 0.
+            port: an open one here, if this is rank 0.
         """
         self._connection.settimeout(None)
         self.send("hello", (host, port, os.getpid()))
@@ -110,12 +110,9 @@ def sit(wire: Wire, rank: Rank, packed: Parcel, shards: Mapping[str, Shards]) ->
     """
     try:
         task, carried = packed.open()
-        with socket.create_server(
-            (rank.host, 0)
-        ) as door:  # open before anybody is told of it, so that none comes too early
-            meeting = wire.meet(rank.host, door.getsockname()[1])
-            own = f"{meeting}?fd={door.fileno()}" if rank.index == 0 else meeting
-            rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or own)
+        with _door(rank) as (port, opened):
+            meeting = wire.meet(rank.host, port) + opened
+            rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or meeting)
             with _heard(wire, rank.index):
                 result = task(rank, {**carried, **shards}, wire)
         wire.send("done", result)
@@ -175,3 +172,13 @@ class _Lines(io.TextIOBase):
 def _stack_of(thread: int) -> str:
     current = sys._current_frames().get(thread)
     return "".join(traceback.format_stack(current)) if current is not None else "(the main thread has ended)"
+
+
+@contextmanager
+def _door(rank: Rank) -> Iterator[tuple[int, str]]:
+    """(port, how its socket is found) where the others meet rank 0; open before they are told, so none comes too early."""
+    if rank.index:
+        yield 0, ""
+        return
+    with socket.create_server((rank.host, 0)) as server:
+        yield server.getsockname()[1], f"?fd={server.fileno()}"
