@@ -70,8 +70,8 @@ def describe(schema: pa.Schema, names: Iterable[str]) -> tuple[ArraySpec, ...]:
         ColumnNotFound: a name that the schema does not have.
         UsageError: a column whose type has no array; all such columns are listed.
     """
-    names = list(names)
-    missing = [name for name in names if name not in schema.names]
+    names, there = list(names), set(schema.names)
+    missing = [name for name in names if name not in there]
     if missing:
         raise ColumnNotFound.among(missing, schema.names)
     found = problems(schema, names)
@@ -89,8 +89,8 @@ def problems(schema: pa.Schema, names: Iterable[str], argument: str = "feature_c
         names: the columns asked for.
         argument: the argument that held the names.
     """
-    names = list(dict.fromkeys(names))
-    missing = [name for name in names if name not in schema.names]
+    names, there = list(dict.fromkeys(names)), set(schema.names)
+    missing = [name for name in names if name not in there]
     found = [str(ColumnNotFound.among(missing, schema.names, argument))] if missing else []
     for name in names:
         count = len(schema.get_all_field_indices(name))
