@@ -176,7 +176,7 @@ def _stack_of(thread: int) -> str:
 
 @contextmanager
 def _door(rank: Rank) -> Iterator[tuple[int, str]]:
-    """(port, how its socket is found) where the others meet rank 0; open before they are told, so none comes too early."""
+    """(port, how its socket is found) where the others meet rank 0; open before they are told, so none is early."""
     if rank.index:
         yield 0, ""
         return
