@@ -187,14 +187,9 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests) or bool(pt.is_fixed_size_binary(kind))
 
 
-_LISTS = {
-    pa.lib.Type_LIST, pa.lib.Type_LARGE_LIST, pa.lib.Type_FIXED_SIZE_LIST, pa.lib.Type_LIST_VIEW,
-    pa.lib.Type_LARGE_LIST_VIEW,
-}  # fmt: skip
-
-
 def _is_list(kind: pa.DataType) -> bool:
-    return kind.id in _LISTS
+    tests = (pt.is_list, pt.is_large_list, pt.is_fixed_size_list, pt.is_list_view, pt.is_large_list_view)
+    return bool(pt.is_nested(kind)) and any(test(kind) for test in tests)
 
 
 def _is_vector(kind: pa.DataType) -> bool:
@@ -326,8 +321,6 @@ def _read_vectors(array: pa.Array, place: _Place) -> tuple[np.ndarray, tuple[int
 
 
 def _cast(values: np.ndarray, spec: ArraySpec) -> np.ndarray:
-    if values.dtype == spec.dtype:
-        return values
     if values.dtype == np.uint64 and spec.dtype == _INT and values.size and values.max() > np.iinfo(_INT).max:
         raise DataError(
             f"column '{spec.name}' holds {values.max()}, which is beyond int64. Cast it to float or string."
