@@ -31,7 +31,7 @@ def run(path: Path, seconds: float) -> tuple[int, str]:
     stopped = process.is_alive()
     if stopped:
         _end(process.pid)
-        process.join()
+        process.join(10)
     status = process.exitcode
     process.close()
     output = said.read_text() if said.exists() else ""
