@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -67,7 +68,7 @@ def apart(name: str, size: str) -> list[Row]:
     if process.wait(LIMIT_SECONDS) or not found:
         print(f"{name} FAILED", file=sys.stderr)
         return []
-    return [Row(**values | {"values": tuple(values["values"])}) for values in json.loads(found)]
+    return [_row(values) for values in json.loads(found)]
 
 
 def machine() -> str:
@@ -80,13 +81,17 @@ def machine() -> str:
     )
 
 
-def table(results: dict[str, Sequence[Row]]) -> str:
-    """The rows in Markdown."""
+def table(results: dict[str, tuple[str, Sequence[Row]]]) -> str:
+    """The rows in Markdown.
+
+    Args:
+        results: name -> (the size that was measured, its rows).
+    """
     lines = [
-        "| what | ours | compared with | median | spread | target | met |",
-        "|---|---|---|---:|---:|---:|:---:|",
+        "| what | ours | compared with | median | spread | target | met | size |",
+        "|---|---|---|---:|---:|---:|:---:|---|",
     ]
-    lines += [_line(row) for rows in results.values() for row in rows]
+    lines += [f"{_line(row)} {size} |" for size, rows in results.values() for row in rows]
     return "\n".join(lines)
 
 
@@ -105,17 +110,22 @@ def _number(value: float, unit: str) -> str:
 def write(found: dict[str, list[Row]], size: str) -> None:
     """Puts the rows into README.md and results.json; benchmarks that were not run keep theirs."""
     file = HERE / "results.json"
-    kept = json.loads(file.read_text())["rows"] if file.exists() else {}
-    kept |= {name: [asdict(row) for row in rows] for name, rows in found.items() if rows}
+    kept = json.loads(file.read_text())["benchmarks"] if file.exists() else {}
+    stamp = {"size": size, "date": time.strftime("%Y-%m-%d"), "load": os.getloadavg()[1]}
+    kept |= {name: stamp | {"rows": [asdict(row) for row in rows]} for name, rows in found.items() if rows}
     kept = {name: kept[name] for name in BENCHMARKS if name in kept}
-    stamp = {"machine": machine(), "size": size, "date": time.strftime("%Y-%m-%d"), "load": os.getloadavg()[1]}
-    file.write_text(json.dumps(stamp | {"rows": kept}, indent=1) + "\n")
-    results = {name: [Row(**row | {"values": tuple(row["values"])}) for row in rows] for name, rows in kept.items()}
+    file.write_text(json.dumps({"machine": machine(), "benchmarks": kept}, indent=1) + "\n")
+    results = {name: (one["size"], [_row(values) for values in one["rows"]]) for name, one in kept.items()}
     readme = HERE / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    told = f"{machine()}. Size: {size}, {stamp['date']}."
+    told = f"{machine()}. {' to '.join(sorted({one['date'] for one in kept.values()}))}."
     readme.write_text(f"{before}{BEGIN}\n{told}\n\n{table(results)}\n{END}{after}")
+
+
+def _row(values: dict[str, Any]) -> Row:
+    """A row as results.json has it."""
+    return Row(**values | {"values": tuple(values["values"])})
 
 
 def main() -> int:
