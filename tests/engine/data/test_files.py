@@ -14,11 +14,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from zoo.engine.contracts import FeedRequest, Rank
 from zoo.engine.data import files
 from zoo.engine.data.columns import describe, to_array
 from zoo.engine.data.files import FileShards
 from zoo.engine.data.shards import table_of
 from zoo.engine.errors import StorageFailed, UsageError
+from zoo.engine.events.sinks import MemorySink
 
 
 def write(path: Path, start: int, stop: int, group: int = 4, **more: object) -> None:
@@ -107,6 +109,26 @@ def test_batches_are_as_large_as_their_columns_let_them(
     found = rows(FileShards(tmp_path / "x.parquet").with_columns(names))
     assert sum(len(block) for _, block in found) == 200
     assert blocks <= len(found) <= blocks * 1.2
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("chunk_bytes", [0, 1 << 30])
+def test_a_feed_reads_column_by_column_or_all_at_once(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, threads: int, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr(files, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(files, "COLUMN_BYTES", 30)  # pieces of a few rows
+    monkeypatch.setattr(pa, "cpu_count", lambda: threads)
+    request = FeedRequest(
+        rank=Rank(), gather=lambda value: [value], features=("k", "b"), labels=("a",),
+        batch_size=20, sink=MemorySink(), shuffle=False,
+    )  # fmt: skip
+    feed = FileShards(tree).feed(request)
+    (batch,) = feed.epoch(0)
+    feed.close()
+    (k, b), (a,) = batch.features, batch.labels
+    assert sorted(a.tolist()) == list(range(20))
+    assert b.tolist() == [str(n) for n in a] and k.tolist() == [1 if n < 9 else 2 for n in a]
 
 
 def test_arrays_keep_shape_and_dtype(tmp_path: Path) -> None:

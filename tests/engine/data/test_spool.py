@@ -65,6 +65,19 @@ def test_any_rows_come_back(memory: int, cuts: list[int], indices: list[int]) ->
             np.testing.assert_array_equal(out, whole[at])
 
 
+@pytest.mark.parametrize("memory", MEMORY.values(), ids=MEMORY.keys())
+@pytest.mark.parametrize("expected", [None, 3, 100, 100_000])
+def test_columns_may_come_one_after_the_other(memory: int, expected: int | None) -> None:
+    with closing(Spool(memory, expected=expected)) as spool:
+        spool.append(rows(0, 10))
+        cuts = ([10, 100], [10, 11, 11, 100], [10, 50, 100], [10, 20, 30, 100], [10, 100], [10, 99, 100])
+        spool.extend([[rows(*cut)[at] for cut in pairwise(borders)] for at, borders in enumerate(cuts)])
+        spool.extend([[] for _ in cuts])
+        assert spool.rows == 100 and spool.on_disk == (memory < 1 << 30)
+        for column, whole in zip(spool.seal(), rows(0, 100), strict=True):
+            np.testing.assert_array_equal(column.take(np.arange(100)), whole, strict=True)
+
+
 def test_what_is_taken_does_not_die_with_the_spool() -> None:
     with closing(Spool(1)) as spool:
         spool.append(rows(0, 50))
@@ -89,6 +102,8 @@ def test_rows_of_another_shape_are_ragged() -> None:
         spool.append((np.zeros((2, 3), "f4"),))
         with pytest.raises(DataError, match="'x' is ragged.*between 3 and 4"):
             spool.append((np.zeros((2, 4), "f4"),))
+        with pytest.raises(DataError, match="'x' is ragged.*between 2 and 3"):
+            spool.extend([[np.zeros((2, 3), "f4"), np.zeros((2, 2), "f4")]])
 
 
 def test_mixed_objects_are_refused() -> None:

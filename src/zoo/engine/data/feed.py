@@ -19,7 +19,7 @@ from zoo.engine.data.arrivals import Arrivals, Rows, indices, joined
 from zoo.engine.data.balance import evened
 from zoo.engine.data.plan import Plan
 from zoo.engine.data.spool import Spool
-from zoo.engine.data.text import stored
+from zoo.engine.data.text import Stored, stored
 from zoo.engine.errors import DataError
 from zoo.engine.events.events import Tick
 
@@ -49,22 +49,45 @@ class RowFeed:
         self.extent = Extent(self.plan.rows, self.plan.steps)
 
     @classmethod
-    def fill(cls, rows: Iterable[tuple[int, pa.RecordBatch]], schema: pa.Schema, request: FeedRequest) -> RowFeed:
+    def fill(
+        cls, rows: Iterable[tuple[int, pa.RecordBatch]], schema: pa.Schema, request: FeedRequest,
+        expected: int | None = None,
+    ) -> RowFeed:  # fmt: skip
         """Reads whole parts to their end.
 
         Args:
             rows: (part, rows of it); a part's rows come in order.
             schema: of the rows.
             request: columns, batch size, memory and so on.
+            expected: how many rows will come, where that is known.
 
         Raises:
             DataError: nulls, ragged lists, or no row on any rank.
         """
-        pieces: dict[int, list[Rows]] = {}
-        with _Filling(schema, request) as filling:
-            for part, batch in rows:
-                pieces.setdefault(part, []).append(filling.append(batch))
-        return cls(filling.spool, {part: joined(found) for part, found in pieces.items()}, request)
+        columns = ((part, dict(zip(schema.names, ([c] for c in batch.columns), strict=True))) for part, batch in rows)
+        return cls.fill_columns(columns, schema, request, expected)
+
+    @classmethod
+    def fill_columns(
+        cls, parts: Iterable[tuple[int, Mapping[str, Iterable[pa.Array]]]], schema: pa.Schema, request: FeedRequest,
+        expected: int | None = None,
+    ) -> RowFeed:  # fmt: skip
+        """Reads whole parts to their end, in columns.
+
+        Args:
+            parts: (part, the pieces of each column); a part may come in several runs of rows, in order.
+            schema: of the rows.
+            request: columns, batch size, memory and so on.
+            expected: how many rows will come, where that is known.
+
+        Raises:
+            DataError: as `fill`.
+        """
+        lying: dict[int, list[Rows]] = {}
+        with _Filling(schema, request, expected) as filling:
+            for part, pieces in parts:
+                lying.setdefault(part, []).append(filling.extend(pieces))
+        return cls(filling.spool, {part: joined(found) for part, found in lying.items()}, request)
 
     @classmethod
     def fill_mixed(
@@ -135,18 +158,26 @@ class RowFeed:
 class _Filling:
     """A spool while it is being filled; closed again if that fails."""
 
-    def __init__(self, schema: pa.Schema, request: FeedRequest) -> None:
+    def __init__(self, schema: pa.Schema, request: FeedRequest, expected: int | None = None) -> None:
         self._specs = columns.describe(schema, (*request.features, *request.labels))
-        self.spool = Spool(request.memory - request.memory // 8, self._specs)  # an eighth for the batch on its way
+        memory = request.memory - request.memory // 8  # an eighth for the batch on its way
+        self.spool = Spool(memory, self._specs, expected=expected)
         self._sink = request.sink
-        self._rows = 0
 
     def append(self, batch: pa.RecordBatch) -> range:
         """Converts and keeps the rows; returns where they lie."""
-        self.spool.append(tuple(stored(batch.column(spec.name), spec) for spec in self._specs))
-        self._sink.put(Tick())
-        self._rows += batch.num_rows
-        return range(self._rows - batch.num_rows, self._rows)
+        return self.extend({spec.name: [batch.column(spec.name)] for spec in self._specs})
+
+    def extend(self, pieces: Mapping[str, Iterable[pa.Array]]) -> range:
+        """The same, of columns in pieces."""
+        before = self.spool.rows
+        self.spool.extend([self._converted(spec, pieces[spec.name]) for spec in self._specs])
+        return range(before, self.spool.rows)
+
+    def _converted(self, spec: columns.ArraySpec, pieces: Iterable[pa.Array]) -> Iterator[Stored]:
+        for piece in pieces:
+            yield stored(piece, spec)
+            self._sink.put(Tick())
 
     def __enter__(self) -> _Filling:
         return self

@@ -10,7 +10,8 @@ import copy
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -33,7 +34,10 @@ BATCH_BYTES = 8 << 20
 """At most about how much a rank decodes at once."""
 COLUMN_BYTES = 1 << 20
 """The same of one column: what a processor's cache holds is decoded and copied faster."""
+CHUNK_BYTES = 1 << 18
+"""Columns whose share of a row group is smaller are not worth a reader of their own."""
 
+_ROWS = 1 << 17
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _READERS = 8  # footers read at once: remote stores answer slowly
@@ -114,12 +118,10 @@ class FileShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(part, rows), about `BATCH_BYTES` at a time."""
-        mine = owned(self.sizes, index, world)
-        for path, parts in groupby(mine, key=lambda part: self.groups[part].path):
-            with _reading(path, lambda path=path: self._open(path)) as file:  # type: ignore[misc]
-                for part in parts:
-                    for batch in self._batches(file, self.groups[part]):
-                        yield part, batch
+        for part, file in self._owned(index, world):
+            group = self.groups[part]
+            for batch in self._batches(file, group, _at_once(self.schema.names, _sizes(file, group))):
+                yield part, batch
 
     def peek(self) -> pa.RecordBatch | None:
         """The first row; reads the beginning of one row group."""
@@ -127,27 +129,58 @@ class FileShards:
         if group is None:
             return None
         with _reading(group.path, lambda: self._open(group.path)) as file:
-            return next(self._batches(file, group, at_most=1))
+            return next(self._batches(file, group, 1))
 
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""
-        return RowFeed.fill(self.open(request.rank.index, request.rank.world), self.schema, request)
+        index, world = request.rank.index, request.rank.world
+        expected = sum(self.sizes[part] for part in owned(self.sizes, index, world))
+        return RowFeed.fill_columns(self._columns(index, world), self.schema, request, expected)
+
+    def _columns(self, index: int, world: int) -> Iterator[tuple[int, Mapping[str, Iterable[pa.Array]]]]:
+        """(part, the pieces of each column): one column after the other, or all of them a piece at a time.
+
+        What it takes to decode one column fits a processor's cache, but remote stores are to be asked seldom, and many
+        threads decode many columns at once.
+        """
+        names = self.schema.names
+        for part, file in self._owned(index, world):
+            group = self.groups[part]
+            sizes = _sizes(file, group)
+            large = sum(sizes.get(name, 0) for name in names) * group.rows >= CHUNK_BYTES * len(names)
+            if large and self._is_local and pa.cpu_count() == 1:
+                yield part, {field.name: _pieces(file, group, field, sizes) for field in self.schema}
+            else:
+                for batch in self._batches(file, group, _at_once(names, sizes)):
+                    yield part, {name: [column] for name, column in zip(names, batch.columns, strict=True)}
+
+    def _owned(self, index: int, world: int) -> Iterator[tuple[int, pq.ParquetFile]]:
+        """(part, its open file)."""
+        mine = owned(self.sizes, index, world)
+        for path, parts in groupby(mine, key=lambda part: self.groups[part].path):
+            with _reading(path, lambda path=path: self._open(path)) as file:  # type: ignore[misc]
+                for part in parts:
+                    yield part, file
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self._files, pafs.LocalFileSystem)
 
     def _open(self, path: str) -> pq.ParquetFile:
         # A local disk is read a little at a time; a remote one in few large requests, for their number costs.
-        local = isinstance(self._files, pafs.LocalFileSystem)
         return pq.ParquetFile(
-            self._files.open_input_file(path), pre_buffer=not local, buffer_size=1 << 20 if local else 0
+            self._files.open_input_file(path),
+            pre_buffer=not self._is_local,
+            buffer_size=1 << 20 if self._is_local else 0,
         )
 
-    def _batches(self, file: pq.ParquetFile, group: RowGroup, at_most: int = 1 << 17) -> Iterator[pa.RecordBatch]:
+    def _batches(self, file: pq.ParquetFile, group: RowGroup, at_once: int) -> Iterator[pa.RecordBatch]:
         keys = dict(group.keys)
         there = set(file.schema_arrow.names)
         stored = [name for name in self.schema.names if name not in keys and name in there]
         if not stored:
             yield self._completed(pa.RecordBatch.from_pylist([{}] * group.rows, pa.schema([])), keys, group.rows)
             return
-        at_once = max(1, min(at_most, _rows_at_once(file.metadata.row_group(group.number), stored)))
         # One thread alone is a quarter faster without Arrow's pool of threads.
         for batch in file.iter_batches(at_once, [group.number], stored, use_threads=pa.cpu_count() > 1):
             yield self._completed(batch, keys, batch.num_rows)
@@ -162,6 +195,17 @@ class FileShards:
             for field in self.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _pieces(
+    file: pq.ParquetFile, group: RowGroup, field: pa.Field, sizes: Mapping[str, float]
+) -> Iterator[pa.Array]:  # fmt: skip
+    keys = dict(group.keys)
+    if field.name in keys or field.name not in sizes:
+        yield _repeated(keys.get(field.name), field, group.rows)
+        return
+    for batch in file.iter_batches(_at_once([field.name], sizes), [group.number], [field.name], use_threads=False):
+        yield batch.column(0)
 
 
 # --- on the driver: files and footers --------------------------------------------------------------------------------
@@ -294,19 +338,31 @@ def _reading(path: str, read: Callable[[], T]) -> T:
         ) from error
 
 
-def _rows_at_once(group: pq.RowGroupMetaData, names: Sequence[str]) -> int:
-    """How many rows of these columns to decode at once."""
-    wanted = set(names)
-    leaves = (group.column(number) for number in range(group.num_columns))
-    size: int = sum(leaf.total_uncompressed_size for leaf in leaves if _is_below(leaf.path_in_schema, wanted))
-    rows: int = group.num_rows
-    return min(rows, min(BATCH_BYTES, COLUMN_BYTES * len(names)) * rows // max(size, 1))
+def _at_once(names: Sequence[str], sizes: Mapping[str, float]) -> int:
+    """How many rows of some columns to decode at once.
+
+    Args:
+        names: of the columns.
+        sizes: bytes of a row of each, where they are known.
+    """
+    row = sum(sizes.get(name, 0) for name in names)
+    return max(1, min(_ROWS, int(min(BATCH_BYTES, COLUMN_BYTES * len(names)) / max(row, 1))))
 
 
-def _is_below(path: str, names: set[str]) -> bool:
-    """Whether a leaf (``list.element``) belongs to one of the columns; their names may have dots, too."""
-    parts = path.split(".")
-    return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
+def _sizes(file: pq.ParquetFile, group: RowGroup) -> dict[str, float]:
+    """Bytes of a row of each column, uncompressed."""
+    names, stored = set(file.schema_arrow.names), file.metadata.row_group(group.number)
+    sizes = defaultdict[str, float](float)
+    for leaf in map(stored.column, range(stored.num_columns)):
+        sizes[_column_of(leaf.path_in_schema, names)] += leaf.total_uncompressed_size / max(group.rows, 1)
+    return sizes
+
+
+def _column_of(path: str, names: set[str]) -> str:
+    """The column that a leaf (``column.list.element``) belongs to; its name may have dots, too."""
+    while path not in names and "." in path:
+        path = path.rpartition(".")[0]
+    return path
 
 
 def _repeated(value: Any, field: pa.Field, rows: int) -> pa.Array:

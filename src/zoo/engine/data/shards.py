@@ -93,7 +93,9 @@ class MemoryShards:
 
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""
-        return RowFeed.fill(self.open(request.rank.index, request.rank.world), self.schema, request)
+        index, world = request.rank.index, request.rank.world
+        expected = sum(self.sizes[part] for part in owned(self.sizes, index, world))
+        return RowFeed.fill(self.open(index, world), self.schema, request, expected)
 
     def _hold(self, table: pa.Table, borders: Sequence[int]) -> None:
         self.schema: pa.Schema = table.schema
