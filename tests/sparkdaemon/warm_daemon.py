@@ -3,8 +3,11 @@
 No thread may run before the fork: torch starts none, pandas and pyarrow are left to the workers.
 """
 
+import gc
+
 import torch._dynamo  # noqa: F401  optimizers import it
 from pyspark.daemon import manager
 
 if __name__ == "__main__":
+    gc.freeze()  # a worker collects garbage behind each task, and would look at all of torch
     manager()
