@@ -109,7 +109,7 @@ class _Rival:
     def __init__(self, feed: RowFeed, setup: Setup, request: FeedRequest) -> None:
         self.ours: list[float] = []
         self.theirs: list[float] = []
-        self.plan = feed.plan
+        self.extent = feed.extent
         self._feed, self._request, self._setup = feed, request, setup
         self._rows = _rows(feed)
         self._orders = _plan_orders(request, feed.plan) if request.rank.world == 1 else None
