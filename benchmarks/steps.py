@@ -154,7 +154,7 @@ class _Rival:
 
     def _even_order(self) -> list[torch.Tensor]:
         """An even share of each step for each rank, as torch's DistributedSampler would give it."""
-        rows = self.plan.rows // self._request.rank.world
+        rows = self.extent.rows // self._request.rank.world
         return list(torch.randperm(len(self._rows[0]))[:rows].split(self._setup.batch_size // self._request.rank.world))
 
 
