@@ -57,9 +57,9 @@ class FrameShards:
 
         return to_arrow_schema(self.selected.schema)
 
-    @cached_property
+    @property
     def selected(self) -> DataFrame:
-        """The used columns, vectors as arrays of floats."""
+        """The used columns, vectors as arrays of floats; anew each time: a planned frame never learns of a cache."""
         return self.frame.select(*self.expressions())
 
     def expressions(self) -> list[Column]:
