@@ -168,7 +168,7 @@ def test_an_exception_inside_average_leaves_at_once(tmp_path: Any) -> None:
 
 def come_late(collective: Collective, rank: Rank) -> list[int]:
     if rank.index == 1:
-        time.sleep(3.0)
+        time.sleep(2.0)
     return collective.gather(rank.index, patience=TIMEOUT)
 
 
