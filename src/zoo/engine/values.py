@@ -88,7 +88,7 @@ class FeedRequest:
         rank: who asks.
         gather: gives every rank the values of all ranks, in rank order (used for the rows per part).
         exchange: sends bytes (uint8) to each rank, and gives those that each rank has sent here (used where rows have
-            to change their rank).
+            to change their rank); the default is that of a rank alone.
         features: the columns of the model's inputs.
         labels: the columns of its targets.
         batch_size: rows per step over all ranks.

@@ -3,7 +3,7 @@
 A row's place says which partition it comes from and its number there: ``partition << ROW_BITS | number``, as Spark's
 `monotonically_increasing_id` does. Each partition arrives whole on one rank, its rows most often in their own order.
 
-Owns: finding a partition's rows again (`Arrivals`), cutting partitions into parts (`cut`).
+Owns: finding a partition's rows again (`Arrivals`), cutting partitions into parts (`cut`, `split`).
 Leaves: keeping the rows (spool), which rank gets which part (balance).
 """
 
@@ -68,12 +68,18 @@ def cut(sizes: Mapping[int, int], parts: int = PARTS) -> dict[int, range]:
     return made
 
 
-def parts_of(partitions: Mapping[int, Rows]) -> list[Rows]:
-    """Where the rows of each part lie, of partitions that are all here."""
-    cuts = cut({partition: len(rows) for partition, rows in partitions.items()})
-    return [
-        rows[at :: len(cuts[partition])] for partition, rows in partitions.items() for at in range(len(cuts[partition]))
-    ]
+def split(partitions: Mapping[int, Rows], cuts: Mapping[int, range]) -> dict[int, Rows]:
+    """Where the rows of each part lie.
+
+    Args:
+        partitions: where the rows of some partitions, or of all, lie.
+        cuts: the parts of all partitions (`cut`).
+    """
+    return {
+        part: rows[at :: len(cuts[partition])]
+        for partition, rows in partitions.items()
+        for at, part in enumerate(cuts[partition])
+    }
 
 
 def joined(pieces: list[Rows]) -> Rows:

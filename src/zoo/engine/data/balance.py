@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.engine.contracts import FeedRequest
-from zoo.engine.data.arrivals import Rows, cut, indices, joined
+from zoo.engine.data.arrivals import Rows, cut, indices, joined, split
 from zoo.engine.data.spool import Spool
 from zoo.engine.data.text import Stored, Text, text_of
 from zoo.engine.events.events import Tick
@@ -71,15 +71,14 @@ def evened(partitions: Mapping[int, Rows], spool: Spool, request: FeedRequest) -
     gathered = request.gather([[partition, len(rows)] for partition, rows in partitions.items()])
     sizes = {partition: rows for held in gathered for partition, rows in held}
     cuts = cut(sizes)
-    parts = {part: rows[at :: len(cuts[partition])]
-             for partition, rows in partitions.items() for at, part in enumerate(cuts[partition])}  # fmt: skip
+    parts = split(partitions, cuts)
     if request.rank.world == 1:
         return parts
     holders = {partition: rank for rank, held in enumerate(gathered) for partition, _ in held}
-    flat = [(partition, at) for partition, numbers in cuts.items() for at in range(len(numbers))]
+    all_parts = split({partition: range(sizes[partition]) for partition in cuts}, cuts)
     to = moves(
-        [len(range(at, sizes[partition], len(cuts[partition]))) for partition, at in flat],
-        [holders[partition] for partition, _ in flat],
+        [len(rows) for rows in all_parts.values()],
+        [holders[partition] for partition, numbers in cuts.items() for _ in numbers],
         request.rank.world,
     )
     return carry(spool, parts, to, request) if to else parts

@@ -23,7 +23,7 @@ from zoo.engine.contracts import Feed, FeedRequest, Mapper, Shards
 from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.adapters import Adapted, Names
-from zoo.engine.data.arrivals import Arrivals, indices, parts_of
+from zoo.engine.data.arrivals import Arrivals, cut, indices, split
 from zoo.engine.data.objects import PART, PLACE
 from zoo.engine.data.shards import MemoryShards
 from zoo.engine.errors import ColumnNotFound, UsageError
@@ -150,7 +150,9 @@ class FrameShards:
             return MemoryShards.cut(rows.select(range(len(self.used))).rename_columns(list(self.used)), sizes)
         arrivals = Arrivals()
         arrivals.add(rows.column(PLACE).to_numpy(), range(rows.num_rows))
-        parts = [indices(part) for part in parts_of(arrivals.partitions())]
+        partitions = arrivals.partitions()
+        cuts = cut({partition: len(lying) for partition, lying in partitions.items()})
+        parts = [indices(part) for part in split(partitions, cuts).values()]
         order = np.concatenate([np.empty(0, np.intp), *parts])
         rows = rows.select(range(len(self.used))).rename_columns(list(self.used))
         return MemoryShards.cut(rows.take(order), [len(part) for part in parts])
