@@ -28,6 +28,7 @@ from zoo.engine.clusters.spark import connect, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.faults import told
 from zoo.engine.clusters.spark.frames import FrameShards
+from zoo.engine.clusters.spark.garbage import spare_the_lasting
 from zoo.engine.clusters.spark.gathering import Gathered, gathered
 from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
@@ -229,6 +230,7 @@ def _seat(
             pass
         finally:
             dealer.close()
+        spare_the_lasting()
         for _ in batches:
             pass  # what the task did not read must still be taken from Spark
         yield from ()

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from zoo.engine.clusters.spark import sessions
 from zoo.engine.clusters.spark.faults import in_own_words
+from zoo.engine.clusters.spark.garbage import spare_the_lasting
 from zoo.engine.contracts import Feed, FeedRequest, Mapper, Shards
 from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
@@ -101,8 +102,9 @@ class FrameShards:
                 "a stream's schema does not tell how long its array columns are, and its rows cannot be looked at "
                 "beforehand. Fit the estimator first, or use columns of one number each."
             )
-        with in_own_words():
-            return next(iter(self.selected.limit(1).toArrow().to_batches()), None)
+        with in_own_words():  # `take` asks one partition after the other; `toArrow` would run a task for each of them
+            rows = [row.asDict(recursive=True) for row in self.selected.take(1)]
+        return pa.RecordBatch.from_pylist(rows, self.schema) if rows else None
 
     def feed(self, request: FeedRequest) -> Feed:
         """Collected: only for a gang in the driver's own process."""
@@ -242,6 +244,7 @@ def _columns_udf(fn: Mapper, schema: pa.Schema, used: Sequence[str]) -> Any:
         for made in fn(pa.RecordBatch.from_arrays(list(arrays), names=list(used)) for arrays in each):
             arrays = [_to_spark(*of) for of in zip(made.columns, shapes, (field.type for field in fields), strict=True)]
             yield arrays[0] if len(arrays) == 1 else pa.StructArray.from_arrays(arrays, fields=fields)
+        spare_the_lasting()
 
     taken = tuple[pa.Array, ...] if len(used) > 1 else pa.Array
     columns.__annotations__ = {"given": Iterator[taken], "return": Iterator[pa.Array]}  # type: ignore[valid-type]
