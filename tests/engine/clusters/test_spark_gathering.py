@@ -12,7 +12,7 @@ import pytest
 from zoo.engine.clusters.spark import gathering
 from zoo.engine.clusters.spark.cluster import _Stage
 from zoo.engine.clusters.spark.frames import FrameShards
-from zoo.engine.clusters.spark.gathering import Gathered, gathered
+from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.data.arrivals import ROW_BITS
 from zoo.engine.data.objects import PART, PLACE
 
@@ -22,9 +22,16 @@ def placed(frame: Any) -> Any:
 
 
 def reads_itself(spark: Any, frame: Any, world: int = 2, slots: int = 2) -> bool:
-    rows = gathered(placed(frame), world, slots)
-    assert rows.frame.rdd.getNumPartitions() == world
-    return not rows.barrier
+    ways = []
+
+    def seated(rows: Any, barrier: bool) -> Any:
+        ways.append((rows.rdd.getNumPartitions(), barrier))
+        return rows
+
+    gathered(placed(frame), world, slots, seated)
+    partitions, barrier = ways[-1]
+    assert partitions == world
+    return not barrier
 
 
 def test_ranks_read_the_frames_own_partitions_where_they_can(spark: Any) -> None:
@@ -67,7 +74,8 @@ def test_each_row_arrives_once_and_what_belongs_together_stays_together(spark: A
     frame = placed(spark.range(0, 1000, 1, 7))
     if cut == "parts":
         frame = frame.selectExpr("*", f"cast(_0 % 5 as int) AS {PART}")
-    found = gathered(frame, 3, slots).frame.mapInArrow(tell, "id long, by long, rank int").toArrow()
+    words = "id long, by long, rank int"
+    found = gathered(frame, 3, slots, lambda rows, barrier: rows.mapInArrow(tell, words)).toArrow()
     assert sorted(found.column("id").to_pylist()) == list(range(1000))
     by = [value >> ROW_BITS if cut == "own" else value for value in found.column("by").to_pylist()]
     assert len(set(zip(by, found.column("rank").to_pylist(), strict=True))) == len(set(by))
@@ -82,7 +90,7 @@ def test_ranks_are_on_their_way_while_spark_is_at_work_on_other_stages(spark: An
         yield from batches
 
     frame = spark.range(0, 4, 1, 2).mapInArrow(held, "id long").repartition(2)
-    stage = _Stage(spark, Gathered(frame, barrier=True), lambda batches: iter(()))
+    stage = _Stage(spark, frame.mapInArrow(lambda batches: iter(()), "nothing int", True))
     until = time.monotonic() + 60
     with stage:
         try:

@@ -6,11 +6,12 @@ Leaves: what the parts are (arrivals, shards), the message itself (collectives).
 
 from __future__ import annotations
 
-import io
+import json
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 from zoo.engine.contracts import FeedRequest
 from zoo.engine.data.arrivals import Rows, cut, indices, joined, split
 from zoo.engine.data.spool import Spool
-from zoo.engine.data.text import Stored, Text, text_of
+from zoo.engine.data.text import Stored, Text
 from zoo.engine.events.events import Tick
 
 MESSAGE_BYTES = 16 << 20
 """About how many bytes a rank sends at once, to all others together."""
 _NUMBERS, _BYTES, _STR = range(3)
+_ALIGNED = 64
 _SLACK = 20  # a rank may hold a twentieth more than its even share before rows travel for it
 
 
@@ -146,7 +148,7 @@ class _Going:
             return np.empty(0, np.uint8)
         columns = self.spool.so_far()
         try:
-            return _packed(self.parts[chosen], [column.take(rows) for column in columns])
+            return _packed(self.parts[chosen], [column.stored(rows) for column in columns])
         finally:
             for column in columns:
                 column.close()
@@ -164,37 +166,43 @@ def _taken(spool: Spool, message: NDArray[np.uint8]) -> Iterator[tuple[int, Rows
         yield int(parts[first]), range(start + first, start + last)
 
 
-def _packed(parts: NDArray[np.int64], arrays: Sequence[np.ndarray]) -> NDArray[np.uint8]:
-    """Arrays one behind the other in numpy's own file format, which says what each is and needs no pickle."""
-    made = io.BytesIO()
-    for piece in (parts, *(piece for array in arrays for piece in _plain(array))):
-        np.lib.format.write_array(made, piece, allow_pickle=False)
-    return np.frombuffer(made.getbuffer(), np.uint8)
+def _packed(parts: NDArray[np.int64], columns: Sequence[Stored]) -> NDArray[np.uint8]:
+    """What each array is, in JSON, and then the arrays one behind the other."""
+    arrays = [parts]
+    kinds = []
+    for column in columns:
+        own = [column.ends, column.data] if isinstance(column, Text) else [np.ascontiguousarray(column)]
+        kinds.append((_STR if column.is_str else _BYTES) if isinstance(column, Text) else _NUMBERS)
+        arrays += own
+    words = json.dumps([kinds, [[array.dtype.str, array.shape] for array in arrays]]).encode()
+    sizes = [_padded(size) for size in (8 + len(words), *(array.nbytes for array in arrays))]
+    message = np.empty(sum(sizes), np.uint8)
+    message[:8].view(np.int64)[0] = len(words)
+    message[8 : 8 + len(words)] = np.frombuffer(words, np.uint8)
+    for array, start in zip(arrays, accumulate(sizes), strict=False):
+        message[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
+    return message
 
 
 def _unpacked(message: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[Stored]]:
-    """(the part of each row, the columns)."""
-    source = io.BytesIO(message.tobytes())
-    parts = _read(source)
-    arrays: list[Stored] = []
-    while source.tell() < message.size:
-        kind = int(_read(source)[0])
-        first = _read(source)
-        arrays.append(first if kind == _NUMBERS else Text(_read(source), first, kind == _STR))
-    return parts, arrays
+    """(the part of each row, the columns), over the memory of the message."""
+    head = 8 + int(message[:8].view(np.int64)[0])
+    kinds, layouts = json.loads(message[8:head].tobytes())
+    start, arrays = _padded(head), []
+    for dtype, shape in layouts:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        arrays.append(message[start : start + size].view(dtype).reshape(shape))
+        start += _padded(size)
+    rest = iter(arrays[1:])
+    return arrays[0], [next(rest) if k == _NUMBERS else _text(next(rest), next(rest), k) for k in kinds]
 
 
-def _plain(array: np.ndarray) -> list[np.ndarray]:
-    """Arrays without objects, the first of which says what they are."""
-    if array.dtype != object:
-        return [np.array([_NUMBERS], np.int8), array]
-    text = text_of(array, "text")
-    return [np.array([_STR if text.is_str else _BYTES], np.int8), text.ends, text.data]
+def _text(ends: np.ndarray, data: np.ndarray, kind: int) -> Text:
+    return Text(data, ends, kind == _STR)
 
 
-def _read(source: io.BytesIO) -> np.ndarray:
-    array: np.ndarray = np.lib.format.read_array(source, allow_pickle=False)
-    return array
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
 
 
 def _largest(held: Sequence[tuple[int, int]], room: float) -> int:

@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.engine.data.text import Stored, Text
+
 Indices: TypeAlias = "NDArray[np.integer[Any]]"
 
 _AROUND = 2 << 20  # one fault may map a whole large folio of the page cache (2 MiB on x86), whatever the row's size
@@ -30,6 +32,9 @@ class Column(Protocol):
             out: an array of that shape and the column's dtype to write to, which is then returned.
         """
 
+    def stored(self, indices: Indices) -> Stored:
+        """The same rows as a spool keeps them: text without objects."""
+
     def close(self) -> None:
         """Gives back the memory; nothing can be taken any more. Idempotent."""
 
@@ -43,9 +48,12 @@ class ArrayColumn:
     def take(self, indices: Indices, out: np.ndarray | None = None) -> np.ndarray:
         return _take(self._array, indices, out)
 
-    def piece(self, start: int, end: int) -> bytes:
-        """The bytes of a run of rows."""
-        return self._array[start:end].tobytes()
+    def stored(self, indices: Indices) -> Stored:
+        return self.take(indices)
+
+    def piece(self, start: int, end: int) -> np.ndarray:
+        """A run of rows, as they lie here."""
+        return self._array[start:end]
 
     def close(self) -> None:
         self._array = self._array[:0].copy()
@@ -68,10 +76,12 @@ class MappedColumn:
             self._pages.touched(len(part) * around)
         return taken
 
-    def piece(self, start: int, end: int) -> bytes:
-        content = self._array[start:end].tobytes()
-        self._pages.touched(max(len(content), _AROUND))
-        return content
+    def stored(self, indices: Indices) -> Stored:
+        return self.take(indices)
+
+    def piece(self, start: int, end: int) -> np.ndarray:
+        self._pages.touched(max((end - start) * self._row, _AROUND))
+        return self._array[start:end]
 
     def close(self) -> None:
         self._array = self._array[:0].copy()
@@ -91,9 +101,19 @@ class TextColumn:
         starts, ends = self._ends.take(indices).tolist(), self._ends.take(indices + 1).tolist()
         taken = np.empty(len(indices), object) if out is None else out
         for at, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            value = self._data.piece(start, end)
+            value = self._data.piece(start, end).tobytes()
             taken[at] = value.decode() if self._is_str else value
         return taken
+
+    def stored(self, indices: Indices) -> Stored:
+        indices = np.asarray(indices)
+        starts, stops = self._ends.take(indices), self._ends.take(indices + 1)
+        ends = np.cumsum(stops - starts)
+        data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+        places = zip((ends - (stops - starts)).tolist(), ends.tolist(), starts.tolist(), stops.tolist(), strict=True)
+        for to, until, start, stop in places:
+            data[to:until] = self._data.piece(start, stop)
+        return Text(data, ends, self._is_str)
 
     def close(self) -> None:
         self._data.close()

@@ -29,7 +29,7 @@ from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.faults import told
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
-from zoo.engine.clusters.spark.gathering import Gathered, gathered
+from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
 from zoo.engine.data.feed import NO_ROWS
@@ -38,7 +38,7 @@ from zoo.engine.errors import DataError, NotEnoughSlots
 from zoo.engine.parcels import Parcel
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 _END_SECONDS = 10.0
 _RETURN_SECONDS = 60.0
@@ -82,7 +82,7 @@ class SparkCluster:
             framed = {name: found for name, one in shards.items() if (found := _frame_of(one)) is not None}
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
-            stage = _Stage(self.session, self._input(framed, world), _seat(place, Parcel.of((task, carried)), dealt))
+            stage = _Stage(self.session, self._seated(framed, world, _seat(place, Parcel.of((task, carried)), dealt)))
             with stage, closing(board):  # closing ends the ranks, without which the stage would not end
                 return board.run(lambda: stage.gone(board), stage.coming)
         finally:
@@ -155,19 +155,23 @@ class SparkCluster:
             return "127.0.0.1"
         return str(self.session.conf.get("spark.driver.host", "") or socket.gethostbyname(socket.gethostname()))
 
-    def _input(self, framed: Mapping[str, FrameShards], world: int) -> Gathered:
-        """All data sets as the one input of a stage with one partition a rank."""
+    def _seated(self, framed: Mapping[str, FrameShards], world: int, seat: Mapper) -> DataFrame:
+        """The ranks' stage: all data sets as its one input, one partition a rank."""
         from pyspark.sql import functions as F
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        def seated(rows: DataFrame, barrier: bool) -> DataFrame:
+            return rows.mapInArrow(seat, from_arrow_schema(_NOTHING), barrier)
 
         if not framed:
-            return Gathered(self.session.range(0, world, 1, world), barrier=True)
+            return seated(self.session.range(0, world, 1, world), True)
         placed = [one.placed() for one in framed.values()]
         if len(placed) > 1:
             names, types = placed[0].columns, {field.name: field.dataType for field in placed[0].schema}
             alike = [one.select(*(F.col(f"`{name}`").cast(types[name]) for name in names)) for one in placed]
             marked = [one.withColumn(SET, F.lit(number)) for number, one in enumerate(alike)]
             placed = [reduce(lambda one, other: one.union(other), marked)]
-        return gathered(placed[0], world, self.nodes * self.cores)
+        return gathered(placed[0], world, self.nodes * self.cores, seated)
 
 
 @dataclass(frozen=True)
@@ -257,13 +261,12 @@ def _device(context: Any) -> str:
 class _Stage:
     """The Spark job of a gang, in a thread of its own; cancelled if the gang ends before it."""
 
-    def __init__(self, session: SparkSession, rows: Gathered, seat: Mapper) -> None:
+    def __init__(self, session: SparkSession, ranks: DataFrame) -> None:
         from pyspark import InheritableThread
-        from pyspark.sql.pandas.types import from_arrow_schema
 
         self._session = session
         self._tag = f"zoo-gang-{secrets.token_hex(8)}"
-        self._ranks = rows.frame.mapInArrow(seat, from_arrow_schema(_NOTHING), rows.barrier)
+        self._ranks = ranks
         self._error: BaseException | None = None
         self._ended = threading.Event()
         self._thread = InheritableThread(target=self._run, session=session, name="zoo-stage", daemon=True)

@@ -11,8 +11,8 @@ Leaves: what a rank does with its rows (cluster, dealing).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from zoo.engine.clusters.spark import connect
 from zoo.engine.data.arrivals import ROW_BITS
@@ -21,50 +21,46 @@ from zoo.engine.data.objects import PART, PLACE
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-
-@dataclass(frozen=True)
-class Gathered:
-    """The input of a gang's stage.
-
-    Attributes:
-        frame: of one partition a rank.
-        barrier: whether Spark can run it as a barrier stage.
-    """
-
-    frame: DataFrame
-    barrier: bool
+Seated: TypeAlias = "Callable[[DataFrame, bool], DataFrame]"
+"""(rows in one partition a rank, whether as a barrier stage) -> the ranks' answers."""
 
 
-def gathered(frame: DataFrame, world: int, slots: int) -> Gathered:
-    """All rows in `world` partitions. Rows of the same partition of `frame` (or of the same `PART`) stay together.
+def gathered(frame: DataFrame, world: int, slots: int, seated: Seated) -> DataFrame:
+    """The ranks' answers to all rows. Rows of the same partition of `frame` (or of the same `PART`) stay together.
 
     Args:
         frame: with a column `PLACE`, and perhaps `PART`.
         world: ranks.
         slots: tasks that can run at once.
+        seated: the ranks.
     """
     from pyspark.sql import functions as F
 
     if PART in frame.columns:
-        return Gathered(frame.repartitionById(world, F.col(PART) % F.lit(world)), barrier=True)
-    if _is_for_its_readers(frame, world, slots):
-        return Gathered(frame.coalesce(world), barrier=False)
+        return seated(frame.repartitionById(world, F.col(PART) % F.lit(world)), True)
+    if _may_be_read_by_ranks(frame, world, slots):
+        ranks = seated(frame.coalesce(world), False)
+        if _has_partitions(ranks, world):  # asked of the very plan that will run: planning takes as long as a small job
+            return ranks
     partition = F.shiftright(F.col(PLACE), ROW_BITS)
-    return Gathered(frame.repartitionById(world, (partition % F.lit(world)).cast("int")), barrier=True)
+    return seated(frame.repartitionById(world, (partition % F.lit(world)).cast("int")), True)
 
 
-def _is_for_its_readers(frame: DataFrame, world: int, slots: int) -> bool:
-    """Whether the ranks shall compute the frame's partitions themselves.
+def _may_be_read_by_ranks(frame: DataFrame, world: int, slots: int) -> bool:
+    """Whether ranks may compute the frame's partitions themselves.
 
-    Not where that would leave half of the slots or more without work, where there are fewer partitions than ranks, or
-    only Spark knows how many once it runs; nor with speculation, which would start a rank twice.
+    Not where that would leave half of the slots or more without work; nor with speculation, which would start a rank
+    twice.
     """
     session = frame.sparkSession
-    if slots >= 2 * world or connect.is_connect(session) or speculates(session):
-        return False
-    planned = frame._jdf.queryExecution()
+    return slots < 2 * world and not connect.is_connect(session) and not speculates(session)
+
+
+def _has_partitions(ranks: DataFrame, world: int) -> bool:
+    """Whether each rank has one: not where there are too few, or only Spark knows how many once it runs."""
+    planned = ranks._jdf.queryExecution()
     adaptive = planned.executedPlan().getClass().getSimpleName() == "AdaptiveSparkPlanExec"
-    return not adaptive and planned.toRdd().getNumPartitions() >= world
+    return not adaptive and planned.toRdd().getNumPartitions() == world
 
 
 def speculates(session: SparkSession) -> bool:
