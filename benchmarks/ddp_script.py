@@ -43,6 +43,7 @@ def main(path: str, epochs: int, batch_size: int, most_steps: int | None = None)
                 break
         if steps == most_steps:
             break
+    dist.barrier()  # gloo may crash where one process leaves while the other still sends
     dist.destroy_process_group()
 
 

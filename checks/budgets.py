@@ -68,7 +68,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
     ),
 }
 
-TIGHTER = {"zoo.engine.contracts": 220, "zoo.engine.loop": 250}  # files with a budget of their own
+TIGHTER = {"zoo.engine.contracts": 225, "zoo.engine.loop": 255}  # files with a budget of their own
 
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.Match)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

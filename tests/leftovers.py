@@ -33,6 +33,20 @@ LASTING_VARIABLES = {
     "KMP_DUPLICATE_LIB_OK": "set by `import sklearn`",
     "KMP_INIT_AT_FORK": "set by `import sklearn`",
     "TORCHINDUCTOR_CACHE_DIR": "set by `import torch._inductor`",
+    "KERAS_BACKEND": "set by the tests of Keras, which run once for each",
+    "HDF5_PLUGIN_PATH": "set by `import keras`",
+    **dict.fromkeys(
+        (
+            "ENABLE_RUNTIME_UPTIME_TELEMETRY",
+            "TF2_BEHAVIOR",
+            "TF_CPP_MIN_LOG_LEVEL",
+            "TPU_ML_PLATFORM",
+            "TF_FORCE_GPU_ALLOW_GROWTH",
+            "TPU_ML_PLATFORM_VERSION",
+            "TPU_SKIP_MDS_QUERY",
+        ),
+        "set by `import tensorflow` or `import jax`",
+    ),
 }
 
 

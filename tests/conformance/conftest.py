@@ -34,7 +34,7 @@ def _names_its_clusters(metafunc: pytest.Metafunc) -> bool:
 @pytest.fixture
 def framework(request: pytest.FixtureRequest) -> Framework:
     """One of `FRAMEWORKS`; a gap that it declares is a strict expected failure."""
-    found = FRAMEWORKS[request.param]
+    found = FRAMEWORKS[request.param]()
     gap = found.gaps.get(request.node.callspec.params.get("model", ""))
     if gap is not None:
         request.applymarker(pytest.mark.xfail(strict=True, reason=gap))

@@ -5,8 +5,11 @@ A new framework is one line of `FRAMEWORKS`. What it cannot do it declares; test
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +54,15 @@ class Framework(Protocol):
     def plain(self, model: str, feed: Feed, epochs: int) -> Weights:
         """The weights after the loop that a user would write, with the order of rows from `feed`, and no zoo else."""
 
+    loss_source: str
+    """A module of a user's own that defines `loss`: the squared error."""
+
+    def with_loss(self, spec: Any, loss: Callable[..., Any]) -> Any:
+        """The spec with another loss."""
+
+    def dying(self, spec: Any, mark: Path, step: int) -> Any:
+        """The spec with something in it that ends the process of rank 1 at a step, once: `mark` is a file by then."""
+
 
 @dataclass(frozen=True)
 class TorchModel:
@@ -82,8 +94,24 @@ class ManyInputs(nn.Module):
         return self.outer(torch.tanh(self.inner(whole))).squeeze(-1)
 
 
+class DiesOnce(Mlp):
+    """Ends its process at one step, the first time that it comes there."""
+
+    def __init__(self, mark: Path, step: int) -> None:
+        super().__init__()
+        self.mark, self.step, self.seen = mark, step, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        if self.seen == self.step and not self.mark.exists() and torch.distributed.get_rank() == 1:
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+
 class TorchFramework:
     gaps: Mapping[str, str] = {}
+    loss_source = "def loss(output, target):\n    return ((output - target) ** 2).mean()\n"
     models: Mapping[str, TorchModel] = {
         "mlp-adam": TorchModel(("x",), Mlp, lambda p: torch.optim.Adam(p, lr=0.01)),
         "mlp-sgd-momentum-decay": TorchModel(
@@ -113,6 +141,16 @@ class TorchFramework:
                 optimizer.step()
         return {name: value.numpy().copy() for name, value in module.state_dict().items()}
 
+    def with_loss(self, spec: TorchSpec, loss: Callable[..., Any]) -> TorchSpec:
+        spec.loss = loss
+        return spec
+
+    def dying(self, spec: TorchSpec, mark: Path, step: int) -> TorchSpec:
+        dying = DiesOnce(mark, step)
+        dying.load_state_dict(spec.model.state_dict())
+        spec.model, spec.optimizer = dying, self.models["mlp-adam"].optimizer(dying.parameters())
+        return spec
+
     def _fresh(self, model: str) -> tuple[TorchModel, nn.Module, torch.optim.Optimizer]:
         case = self.models[model]
         with torch.random.fork_rng():
@@ -121,4 +159,14 @@ class TorchFramework:
         return case, module, case.optimizer(module.parameters())
 
 
-FRAMEWORKS: Mapping[str, Framework] = {"torch": TorchFramework()}
+def _keras() -> Framework:
+    from rooms_keras import KerasFramework
+
+    return KerasFramework()
+
+
+KERAS = f"keras-{os.environ.get('KERAS_BACKEND', 'tensorflow')}"
+"""A process has Keras with one backend: the suite runs once for each (`make test-keras`)."""
+
+FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {"torch": TorchFramework, KERAS: _keras}
+"""Made when a test asks for them, so that nothing is imported for tests that do not."""

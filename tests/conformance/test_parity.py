@@ -39,13 +39,11 @@ def test_models_may_live_in_modules_beside_the_program(
     here: Here, framework: Framework, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where workers see the driver's files, modules need not be sent."""
-    (tmp_path / "beside_the_program.py").write_text(
-        "def loss(output, target):\n    return ((output - target) ** 2).mean()\n"
-    )
+    (tmp_path / "beside_the_program.py").write_text(framework.loss_source)
     monkeypatch.syspath_prepend(str(tmp_path))
     shards = shards_of(here, framework, "mlp-adam", table())
-    job = job_for(framework, "mlp-adam")
-    job.spec.loss = importlib.import_module("beside_the_program").loss
+    loss = importlib.import_module("beside_the_program").loss
+    job = job_for(framework, "mlp-adam", spec=framework.with_loss(framework.spec("mlp-adam"), loss))
     try:
         fit(job, shards, here, here.ranks)
     finally:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +45,6 @@ def _stop_and_go_on(here: Here, framework: Framework, folder: Path, stop: int, t
     assert (trained.progress.epoch, trained.progress.rows) == (EPOCHS, EPOCHS * ROWS)
 
 
-class DiesOnce(Mlp):
-    """Ends its process at one step, the first time that it comes there."""
-
-    def __init__(self, mark: Path, step: int) -> None:
-        super().__init__()
-        self.mark, self.step, self.seen = mark, step, 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.seen += 1
-        if self.seen == self.step and not self.mark.exists() and torch.distributed.get_rank() == 1:
-            self.mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(x)
-
-
 @pytest.mark.parametrize("name", ["local", "spark"])
 def test_a_killed_rank_costs_only_the_steps_since_the_last_checkpoint(
     framework: Framework, tmp_path: Path, name: str, request: pytest.FixtureRequest
@@ -69,10 +52,9 @@ def test_a_killed_rank_costs_only_the_steps_since_the_last_checkpoint(
     place = CLUSTERS[name]
     here = Here(name, place, request.getfixturevalue("spark") if place.needs_spark else None)
     shards = shards_of(here, framework, "mlp-adam", table())
-    job = job_for(framework, "mlp-adam", checkpoint=SeveralIteration(5) | EveryEpoch(), checkpoint_dir=str(tmp_path))
-    dying = DiesOnce(tmp_path / "died", step=13)
-    dying.load_state_dict(job.spec.model.state_dict())
-    job.spec.model, job.spec.optimizer = dying, framework.models["mlp-adam"].optimizer(dying.parameters())
+    spec = framework.dying(framework.spec("mlp-adam"), tmp_path / "died", 13)
+    often = SeveralIteration(5) | EveryEpoch()
+    job = job_for(framework, "mlp-adam", spec=spec, checkpoint=often, checkpoint_dir=str(tmp_path))
     heard = MemorySink()
     trained = fit(job, shards, here, 2, heard)
     (resumed,) = [event for event in heard.events if isinstance(event, Resumed)]

@@ -20,6 +20,7 @@ from zoo.engine.contracts import Batch, Rank
 from zoo.engine.errors import NotPicklable, UsageError
 from zoo.engine.frameworks.torch.replica import TorchReplica
 from zoo.engine.frameworks.torch.spec import TorchSpec
+from zoo.engine.jobs import Columns
 from zoo.engine.progress import Progress
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
@@ -104,7 +105,7 @@ def test_the_model_of_a_creator_gets_the_weights_absorbed() -> None:
     (expected,) = replica.predict(Batch((X,), (), 8))
     assert np.array_equal(spec.get_model()(torch.from_numpy(X)).detach().numpy(), expected)
     assert spec.get_model() is spec.get_model()
-    for other in (spec, pickle.loads(cloudpickle.dumps(spec.for_scoring()))):
+    for other in (spec, pickle.loads(cloudpickle.dumps(spec.for_scoring(Columns(()), ())))):
         assert np.array_equal(other.build(RANK).predict(Batch((X,), (), 8))[0], expected)
     trained(replica)
     spec.absorb(replica.state())
@@ -131,7 +132,7 @@ def test_a_loss_with_weights_is_trained_too() -> None:
 
 
 def test_without_an_optimizer_there_is_nothing_to_train() -> None:
-    replica = spec_of().for_scoring().build(RANK)
+    replica = spec_of().for_scoring(Columns(()), ()).build(RANK)
     assert replica.score(Batch((X,), (Y,), 8))[0] > 0
     assert np.isnan(replica.rate)
     with pytest.raises(UsageError, match="training needs an optimizer"):

@@ -210,6 +210,9 @@ class Replica(Protocol):
     def predict(self, batch: Batch) -> tuple[np.ndarray, ...]:
         """The outputs of a batch in evaluation mode, one array per model output, rows first."""
 
+    def tally(self, total: Callable[[np.ndarray], np.ndarray]) -> Mapping[str, float]:
+        """Training metrics over all ranks' rows since the last call; `total` sums a float array over the ranks."""
+
     def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:
         """Hears that a border was reached (``"before_run"``, ``"after_train_epoch"``, ...); True asks to stop."""
 

@@ -11,6 +11,7 @@ Leaves: the mathematics (replica), agreement (collective), rows (feed), what to 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -133,14 +134,15 @@ class _Run:
             progress = self._step_border(progress, meter)
             if stop or self.job.end(progress):
                 meter.tell()
-                self.epochs.append(meter.stats(progress))
+                self.epochs.append(self._stats(progress, meter))
                 return progress, True
         return self._epoch_border(progress, meter, stop)
 
     def _batches(self, progress: Progress, meter: Meter) -> Iterator[tuple[Batch, int]]:
         """(batch, rows of the step over all ranks), until every rank has run out."""
         batches = iter(self.train.epoch(progress.epoch, progress.step_in_epoch))
-        while True:
+        most = self.job.steps_per_epoch
+        for _ in itertools.count() if most is None else range(most - progress.step_in_epoch):
             asked = time.perf_counter()
             batch = next(batches, None)
             meter.waiting += time.perf_counter() - asked
@@ -164,7 +166,7 @@ class _Run:
     def _epoch_border(self, progress: Progress, meter: Meter, stop: bool) -> tuple[Progress, bool]:
         """What is due behind an epoch, or behind its last step: once, and on this side of the border."""
         meter.tell()
-        stats = meter.stats(progress)
+        stats = self._stats(progress, meter)
         step, progress = progress, progress.after_epoch()
         if _due(self.job.validate, step, progress):
             progress = self._scored(progress, meter, stats)
@@ -175,6 +177,11 @@ class _Run:
         if _due(self.job.checkpoint, step, progress):  # last: it shall know the next epoch's learning rate
             self._checkpoint(progress, meter)
         return progress, stop
+
+    def _stats(self, progress: Progress, meter: Meter) -> dict[str, float]:
+        """The epoch in numbers: steps, loss, and what the replicas have measured while they trained."""
+        measured = self.replica.tally(self.collective.sum)
+        return meter.stats(progress) | {f"train_{name}": value for name, value in measured.items()}
 
     def _scored(self, progress: Progress, meter: Meter, stats: dict[str, float]) -> Progress:
         """The progress with a new score; its results also go into `stats`."""

@@ -63,7 +63,10 @@ class Score:
 
     def results(self, metrics: Sequence[Metric]) -> dict[str, Any]:
         """Metric name -> value; the mean loss first, where there is one."""
-        values = {metric.name: metric.compute(state) for metric, state in zip(metrics, self.states, strict=True)}
+        values: dict[str, Any] = {}
+        for metric, state in zip(metrics, self.states, strict=True):
+            value = metric.compute(state)
+            values |= {metric.name: value} if metric.name else value
         loss = self.loss / self.rows if self.rows else float("nan")
         return values if loss != loss and values else {LOSS: loss} | values
 

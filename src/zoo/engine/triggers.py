@@ -67,6 +67,19 @@ class EveryEpoch(Trigger):
 
 
 @dataclass(frozen=True)
+class SeveralEpoch(Trigger):
+    """Fires behind every `interval`-th epoch."""
+
+    interval: int
+
+    def __post_init__(self) -> None:
+        _check_count(self, "interval", self.interval)
+
+    def __call__(self, progress: Progress) -> bool:
+        return progress.epoch_ended and progress.epoch % self.interval == 0
+
+
+@dataclass(frozen=True)
 class SeveralIteration(Trigger):
     """Acts after every `interval` steps, at step borders only, counted from the model's first `fit`.
 

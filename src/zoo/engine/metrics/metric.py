@@ -31,7 +31,7 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """The key under which the value is reported."""
+        """The key under which the value is reported; empty where the value is a dict of several, by their names."""
 
     def start(self) -> MetricState:
         """The state that has seen nothing."""

@@ -6,27 +6,24 @@ Leaves: the work (zoo.engine.run), what data and models are (adapters, specs).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from zoo.engine import checkpoint, run, session, storage
+from zoo.engine import checkpoint, run, session
 from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.errors import UsageError
-from zoo.engine.events.console import ConsoleSink
-from zoo.engine.events.jsonl import JsonlSink
 from zoo.engine.events.sinks import Fan
-from zoo.engine.events.tensorboard import TensorBoardSink, read_scalars
+from zoo.engine.events.tensorboard import read_scalars
 from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob
 from zoo.engine.loop import TRAIN, VALID
-from zoo.engine.metrics import summary_tag
 from zoo.engine.optim import ConstantClip, NormClip
 from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
+from zoo.orca.learn.listeners import listening
 from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
@@ -88,6 +85,7 @@ class Estimator:
         checkpoint_trigger: Any = None,
         *,
         max_steps: int | None = None,
+        steps_per_epoch: int | None = None,
         end_trigger: Trigger | None = None,
         validation_trigger: Any = None,
         callbacks: Sequence[Any] | Any | None = None,
@@ -111,6 +109,7 @@ class Estimator:
             label_cols: columns of the targets.
             validation_data: scored at every `validation_trigger`; of any accepted kind.
             checkpoint_trigger: when a checkpoint goes to `model_dir`; every epoch by default.
+            steps_per_epoch: an epoch's steps, where it shall have fewer than the data give.
             max_steps: ends after so many further steps, if that comes first.
             end_trigger: ends when it fires, if that comes first, e.g. ``MinLoss(0.01)``.
             validation_trigger: every epoch by default.
@@ -141,7 +140,7 @@ class Estimator:
         start = start_of(self._progress, self._position if self._loaded else {}, rows)
         called = (*self._callbacks, *listed(callbacks))
         job = FitJob(
-            spec=dataclasses.replace(self._spec, clip=self._clip, callbacks=called),
+            spec=self._spec.for_training(train.columns, self._clip, called),
             columns=train.columns,
             batch_size=rows,
             end=end_of(start, epochs, max_steps, end_trigger),
@@ -150,7 +149,7 @@ class Estimator:
             state=self._state,
             seed=self._seed,
             shuffle=shuffle,
-            metrics=self._metrics,
+            metrics=self._measured(train.columns, self._metrics) if VALID in shards else (),
             validate=convert_trigger(validation_trigger or EveryEpoch()) if VALID in shards else None,
             checkpoint=self._when_to_save(checkpoint_trigger),
             checkpoint_dir=self._run_directory(),
@@ -158,6 +157,7 @@ class Estimator:
             memory=parse_bytes(memory),
             stall_timeout=stall_timeout,
             attempts=attempts,
+            steps_per_epoch=steps_per_epoch,
             asks_to_stop=bool(called),
         )
         with self._listening() as sink:
@@ -202,10 +202,10 @@ class Estimator:
         adapted = self._adapt(data, feature_cols, label_cols)
         metrics = self._adapt_metrics(validation_metrics) if validation_metrics is not None else self._metrics
         job = ScoreJob(
-            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=(*self._callbacks, *listed(callbacks))),
+            spec=self._spec.for_scoring(adapted.columns, (*self._callbacks, *listed(callbacks))),
             columns=adapted.columns,
             batch_size=rows_per_step(batch_size, adapted),
-            metrics=metrics,
+            metrics=self._measured(adapted.columns, metrics),
             threads=self._threads(cluster),
             steps=num_steps,
         )
@@ -239,9 +239,10 @@ class Estimator:
         """
         cluster = session.current()
         adapted = self._adapt(data, feature_cols, None)
+        inputs = Columns(adapted.columns.features)
         job = PredictJob(
-            spec=dataclasses.replace(self._spec.for_scoring(), callbacks=(*self._callbacks, *listed(callbacks))),
-            columns=Columns(adapted.columns.features),
+            spec=self._spec.for_scoring(inputs, (*self._callbacks, *listed(callbacks))),
+            columns=inputs,
             batch_size=rows_per_step(batch_size, adapted, 256),
             threads=self._threads(cluster),
         )
@@ -363,6 +364,10 @@ class Estimator:
             self._spec.check_columns(self._schema)
         return adapted
 
+    def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
+        """The model's own metrics and the estimator's; without targets only what was asked for."""
+        return (*(self._spec.metrics(asked) if asked.labels else ()), *metrics)
+
     def _world(self, cluster: Cluster) -> int:
         return cluster.nodes * self._workers_per_node
 
@@ -385,16 +390,6 @@ class Estimator:
 
     @contextmanager
     def _listening(self, summaries: bool = True) -> Iterator[Fan]:
-        sinks: list[Any] = [ConsoleSink()]
-        place = self._summary_place()
-        if summaries and place:
-            tags = {metric.name: summary_tag(metric.name) for metric in self._metrics}
-            sinks.append(TensorBoardSink(*place, tags=tags))
-        if self._run_dir and storage.is_local(self._run_dir):
-            storage.make_dirs(self._run_dir)
-            sinks.append(JsonlSink(storage.join(self._run_dir, "events.jsonl")))
-        fan = Fan(sinks)
-        try:
+        place = self._summary_place() if summaries else None
+        with listening(place, self._run_dir, [metric.name for metric in self._metrics]) as fan:
             yield fan
-        finally:
-            fan.close()

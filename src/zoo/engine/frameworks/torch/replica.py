@@ -11,7 +11,7 @@ its running statistics are averaged over the ranks in every step, weighted by ro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -156,6 +156,10 @@ class TorchReplica:
                 "squeeze or transpose it."
             )
         return outputs
+
+    def tally(self, total: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+        """None: what torch programs measure, they measure on the validation data."""
+        return {}
 
     def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:
         """Hears of a border, tells the callbacks, and says whether to stop.

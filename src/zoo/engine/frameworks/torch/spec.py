@@ -26,7 +26,8 @@ from zoo.engine.frameworks.torch.optim import FREQUENCIES, build_optimizer, chec
 from zoo.engine.frameworks.torch.replica import TorchReplica
 from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback
 from zoo.engine.frameworks.torch.travel import pack
-from zoo.engine.jobs import PRECISIONS
+from zoo.engine.jobs import PRECISIONS, Columns
+from zoo.engine.metrics import Metric
 from zoo.engine.optim import Clip
 
 
@@ -93,9 +94,17 @@ class TorchSpec:
                 "(StringIndexer, factorize) and parse dates before training, or leave the column out."
             )
 
-    def for_scoring(self) -> TorchSpec:
+    def for_training(self, columns: Columns, clip: Clip | None, callbacks: Sequence[Any]) -> TorchSpec:
+        """The spec of a `fit`."""
+        return replace(self, clip=clip, callbacks=tuple(callbacks))
+
+    def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> TorchSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
-        return replace(self, optimizer=None, scheduler_creator=None, clip=None)
+        return replace(self, optimizer=None, scheduler_creator=None, clip=None, callbacks=tuple(callbacks))
+
+    def metrics(self, columns: Columns) -> tuple[Metric, ...]:
+        """Those that the model itself brings: none."""
+        return ()
 
     def place(self, rank: Rank) -> Rank:
         """The rank with the device that this model is to use there.

@@ -1,0 +1,136 @@
+"""Which library computes for Keras in this process, and with how many threads.
+
+Keras takes its backend from the environment when it is imported, and keeps it; the thread pools of TensorFlow and JAX
+are made when they compute for the first time. So all of this is settled before anything else of Keras happens here.
+
+Owns: the names of the backends, importing Keras with one of them, the threads.
+Leaves: what is computed (steps_tensorflow, steps_jax, steps_torch).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import ModuleType
+
+from zoo.engine.errors import UsageError
+from zoo.engine.optional import require
+
+BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brings it
+    "tensorflow": "tensorflow",
+    "jax": "jax",
+    "torch": "torch",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Threads of one process.
+
+    Attributes:
+        intra: that share the work of one operation; None: the rank's own share of the cores.
+        inter: operations that TensorFlow runs side by side; None: one, as the graph of a step is mostly a chain.
+    """
+
+    intra: int | None = None
+    inter: int | None = None
+
+
+def begin(backend: str, threads: int = 0, asked: Threads | None = None) -> ModuleType:
+    """Imports Keras with a backend; idempotent.
+
+    Args:
+        backend: one of `BACKENDS`.
+        threads: CPU threads that this process may use; 0 leaves them as they are.
+        asked: what the user wants instead.
+
+    Returns:
+        the module ``keras``.
+
+    Raises:
+        UsageError: an unknown backend, or Keras has been imported here with another one.
+        MissingDependency: Keras or the backend is not installed.
+    """
+    check(backend)
+    _refuse_another(backend)
+    asked = asked or Threads()
+    intra = asked.intra or threads
+    if intra:
+        _LIMITS[backend](intra, asked.inter or 1)
+    require(backend, extra=BACKENDS[backend], because=f"the Keras model computes with {backend}")
+    with _variable("KERAS_BACKEND", backend):
+        keras = require("keras", extra="keras", because="the model is a Keras model")
+    _refuse_another(backend)  # a keras.json, or a plug-in, may have had another word
+    return keras
+
+
+def check(backend: str) -> None:
+    """Refuses names that are no backend's.
+
+    Raises:
+        UsageError: `backend` is none of `BACKENDS`.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"the Keras backend must be one of {', '.join(BACKENDS)}. Received: {backend!r}")
+
+
+def current() -> str:
+    """The backend of Keras in this process, or the one that it would take if it were imported now."""
+    if "keras" in sys.modules:
+        return str(importlib.import_module("keras").backend.backend())
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
+
+
+def _refuse_another(backend: str) -> None:
+    if "keras" in sys.modules and (here := current()) != backend:
+        raise UsageError(
+            f"this process (pid {os.getpid()}) has imported Keras with the backend {here!r}, and the model computes "
+            f"with {backend!r}; Keras keeps the backend that it was imported with. Set KERAS_BACKEND={backend} for "
+            "every program and notebook that shares these processes, or give Spark fresh Python workers with "
+            "spark.python.worker.reuse=false."
+        )
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable that is read in the block, and not left to the processes that are started later."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+# A pool that has been made keeps its threads: what comes too late in the user's own process changes nothing.
+
+
+def _limit_tensorflow(intra: int, inter: int) -> None:
+    tensorflow = require("tensorflow", extra="tensorflow", because="the Keras model computes with tensorflow")
+    with suppress(RuntimeError):
+        tensorflow.config.threading.set_intra_op_parallelism_threads(intra)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(inter)
+
+
+def _limit_jax(intra: int, inter: int) -> None:
+    jax = require("jax", extra="jax", because="the Keras model computes with jax")
+    with _variable("PJRT_NPROC", str(intra)):
+        jax.local_devices()  # makes the CPU client, and its pool
+
+
+def _limit_torch(intra: int, inter: int) -> None:
+    require("torch", extra="torch", because="the Keras model computes with torch").set_num_threads(intra)
+
+
+_LIMITS: Mapping[str, Callable[[int, int], None]] = {
+    "tensorflow": _limit_tensorflow,
+    "jax": _limit_jax,
+    "torch": _limit_torch,
+}

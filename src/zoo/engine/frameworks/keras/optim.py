@@ -1,0 +1,167 @@
+"""Optimizers of `zoo.engine.optim` in Keras, and the rate of each step.
+
+Owns: the translation, one optimizer that Keras does not have, setting the rate where a schedule of ours says it.
+Leaves: names and arguments (zoo.engine.optim), Keras' own schedules (its optimizers follow them themselves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from zoo.engine import optim
+from zoo.engine.contracts import Json
+from zoo.engine.errors import UsageError
+from zoo.engine.progress import Progress
+
+ACCEPTED = "an optimizer of zoo.orca.learn.optimizers, a keras.optimizers object, or the name of one"
+
+
+def build_optimizer(given: Any) -> tuple[Any, float]:
+    """(Keras' optimizer, the factor of an L2 penalty that our step adds) of what a program gave.
+
+    Raises:
+        UsageError: `given` is no optimizer, or one that cannot train in data parallel.
+    """
+    if isinstance(given, optim.Optimizer):
+        translate = _TRANSLATIONS.get(type(given))
+        if translate is None:
+            raise UsageError(
+                f"{type(given).__name__} has no translation in Keras: it evaluates the loss again and again within one "
+                f"step. Give {ACCEPTED}, e.g. Adam()."
+            )
+        return translate(given), float(getattr(given, "weightdecay", 0.0))
+    try:
+        return keras.optimizers.get(given), 0.0
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"not an optimizer: {given!r}. Give {ACCEPTED}.") from error
+
+
+class RateControl:
+    """Sets the learning rate of each step where a schedule of `zoo.engine.optim` says it.
+
+    Args:
+        given: what `build_optimizer` was given; anything but a description leaves the rate to Keras.
+    """
+
+    def __init__(self, given: Any = None) -> None:
+        schedule = given.schedule() if isinstance(given, optim.Optimizer) else None
+        self._schedule = None if schedule == optim.Default() else schedule
+        self._base = float(getattr(given, "learningrate", 1.0)) if self._schedule else 0.0
+        self._memory: Json = self._schedule.start() if self._schedule else None
+        self.value = self._base
+
+    def before_update(self, step: int) -> bool:
+        """Whether update number `step` needs another rate, which `value` then is."""
+        if self._schedule is None:
+            return False
+        before, self.value = self.value, self._schedule.rate(self._base, step, self._memory)
+        return self.value != before or step == 0
+
+    def after_epoch(self, progress: Progress) -> None:
+        """Tells the border of an epoch, after its validation."""
+        if self._schedule is not None:
+            self._memory = self._schedule.observe(self._memory, progress)
+
+    def state(self) -> Json:
+        """Everything to remember, in plain JSON values."""
+        return {"base": self._base, "memory": self._memory}
+
+    def load(self, state: Json) -> None:
+        """Goes back to what `state` gave; None for nothing."""
+        if state is not None and self._schedule is not None:
+            self._base, self._memory = float(state["base"]), state["memory"]
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Descent(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no types
+    """Gradient descent with a momentum that may be dampened, as torch and BigDL have it and Keras does not.
+
+    m' = momentum * m + (1 - dampening) * g, where the first step's m' is g; w' = w - lr * m', or with `nesterov`
+    w' = w - lr * (g + momentum * m').
+    """
+
+    def __init__(
+        self, learning_rate: Any = 0.01, momentum: float = 0.0, dampening: float = 0.0, nesterov: bool = False,
+        **words: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(learning_rate=learning_rate, **words)
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
+
+    def build(self, variables: Any) -> None:
+        """Makes a running mean for each variable."""
+        if not self.built:
+            super().build(variables)
+            self._means = [self.add_variable_from_reference(v, name="momentum") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable."""
+        mean = self._means[self._get_variable_index(variable)]
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
+        share = ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.dampening)
+        moved = self.momentum * mean + ops.cast(share, variable.dtype) * gradient
+        self.assign(mean, moved)
+        self.assign_sub(variable, rate * (gradient + self.momentum * moved if self.nesterov else moved))
+
+    def get_config(self) -> dict[str, Any]:
+        """For Keras' files."""
+        own = {"momentum": self.momentum, "dampening": self.dampening, "nesterov": self.nesterov}
+        return {**super().get_config(), **own}
+
+
+def _sgd(given: optim.SGD) -> Any:
+    if not given.momentum:
+        return keras.optimizers.SGD(given.learningrate)
+    dampening = given.dampening
+    if dampening is None:
+        dampening = 0.0 if given.nesterov else given.momentum
+    return Descent(given.learningrate, given.momentum, dampening, given.nesterov)
+
+
+def _adam(given: optim.Adam | optim.ParallelAdam) -> Any:
+    return keras.optimizers.Adam(given.learningrate, given.beta1, given.beta2, given.epsilon)
+
+
+def _adagrad(given: optim.Adagrad) -> Any:
+    return keras.optimizers.Adagrad(given.learningrate, initial_accumulator_value=0.0, epsilon=1e-20)
+
+
+def _adadelta(given: optim.Adadelta) -> Any:
+    return keras.optimizers.Adadelta(1.0, rho=given.decayrate, epsilon=given.epsilon)
+
+
+def _adamax(given: optim.Adamax) -> Any:
+    epsilon = max(given.epsilon, 1.2e-38)  # no smaller float32 is normal: where it is flushed to 0, 0 / 0 would follow
+    return keras.optimizers.Adamax(given.learningrate, given.beta1, given.beta2, epsilon)
+
+
+def _rmsprop(given: optim.RMSprop) -> Any:
+    # Keras adds its epsilon below the square root, ours is added to the root
+    return keras.optimizers.RMSprop(given.learningrate, rho=given.decayrate, epsilon=given.epsilon**2)
+
+
+def _ftrl(given: optim.Ftrl) -> Any:
+    return keras.optimizers.Ftrl(
+        given.learningrate,
+        learning_rate_power=given.learningrate_power,
+        initial_accumulator_value=given.initial_accumulator_value,
+        l1_regularization_strength=given.l1_regularization_strength,
+        l2_regularization_strength=given.l2_regularization_strength,
+        l2_shrinkage_regularization_strength=given.l2_shrinkage_regularization_strength,
+    )
+
+
+_TRANSLATIONS: Mapping[type[optim.Optimizer], Callable[[Any], Any]] = {
+    optim.SGD: _sgd,
+    optim.Adam: _adam,
+    optim.ParallelAdam: _adam,
+    optim.Adagrad: _adagrad,
+    optim.Adadelta: _adadelta,
+    optim.Adamax: _adamax,
+    optim.RMSprop: _rmsprop,
+    optim.Ftrl: _ftrl,
+}

@@ -1,0 +1,253 @@
+"""A Keras model on one rank: the same arithmetic as ``model.fit``, on any backend.
+
+Owns: when a model is built, what one step is, the learning rate, the training metrics, telling the callbacks.
+Leaves: compiled passes (steps), when any of it happens (loop), what callbacks do (callbacks).
+
+A rank that is alone does a step in one compiled call, in `update`. Of several ranks each hands one flat buffer over at
+the end of its backward pass; the sums arrive before `update` applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from zoo.engine.contracts import Batch, Ready, State
+from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.keras import state as states
+from zoo.engine.frameworks.keras.callbacks import Audience
+from zoo.engine.frameworks.keras.optim import RateControl
+from zoo.engine.frameworks.keras.passes import Passes
+from zoo.engine.frameworks.keras.steps import Steps, steps_of
+from zoo.engine.frameworks.keras.structures import Data, Structure
+from zoo.engine.progress import Progress
+from zoo.engine.values import Rank
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a replica is used.
+
+    Attributes:
+        rank: who.
+        backend: of Keras.
+        structure: how columns make the model's arguments.
+        rates: what sets the learning rate.
+        audience: the callbacks of this rank.
+    """
+
+    rank: Rank
+    backend: str
+    structure: Structure = field(default_factory=Structure)
+    rates: RateControl = field(default_factory=RateControl)
+    audience: Audience = field(default_factory=Audience)
+
+
+class KerasReplica:
+    """The `Replica` of a Keras model.
+
+    Args:
+        passes: the model and how it is trained.
+        settings: how they are used.
+    """
+
+    def __init__(self, passes: Passes, settings: Settings) -> None:
+        self._passes = passes
+        self._model = passes.model
+        self._settings = settings
+        self._alone = settings.rank.world == 1
+        self._compiled: Steps | None = None
+        self._pending: State | None = None
+        self._measured = False
+        self._batch: Data | None = None
+        self._flat: Any = None
+        self._rate = float("nan")
+        self._agreed_stop = False
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last update; NaN before the first."""
+        return self._rate
+
+    def backward(self, batch: Batch, ready: Ready) -> None:
+        """Computes the gradients of the batch's mean loss; a rank that is alone does so in `update`."""
+        self._batch = self._settings.structure.data(batch) if batch.weight else None
+        steps = self._prepared(self._batch, train=True)
+        self._settings.audience.batch_begins()
+        if self._alone:
+            return
+        self._flat = steps.gradients(self._batch)
+        if self._batch is not None:
+            self._flat[self._passes.layout.stop] = float(self._settings.audience.stopping)
+        ready(self._flat)
+
+    def update(self, progress: Progress) -> float:
+        """Applies the averaged gradients; returns the step's mean loss over all ranks.
+
+        Args:
+            progress: before this step.
+        """
+        steps, audience = self._prepared(self._batch, train=True), self._settings.audience
+        if self._settings.rates.before_update(progress.step):
+            self._set_rate(self._settings.rates.value)
+        if self._alone:
+            assert self._batch is not None  # one rank has all rows of each step
+            loss, self._rate = steps.train(self._batch)
+            wish = False
+        else:
+            layout = self._passes.layout
+            loss, wish = float(self._flat[layout.loss]), float(self._flat[layout.stop]) > 0
+            self._rate = steps.apply(self._flat)
+        self._batch = None
+        if audience.hears_batches:
+            self._open_to_callbacks(lambda: audience.batch_ends(loss))
+        self._agreed_stop = wish or (self._alone and audience.stopping)
+        return loss
+
+    def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
+        """(mean loss, outputs) in inference mode; NaN without labels or without a loss."""
+        data = self._settings.structure.data(batch)
+        return self._prepared(data).score(data)
+
+    def predict(self, batch: Batch) -> tuple[np.ndarray, ...]:
+        """The outputs in inference mode, each of shape (rows, ...).
+
+        Raises:
+            UsageError: an output has another number of rows than the batch.
+        """
+        data = self._settings.structure.data(batch)
+        outputs = self._prepared(data).predict(data.x)
+        if any(output.ndim == 0 or len(output) != batch.weight for output in outputs):
+            shapes = ", ".join(str(output.shape) for output in outputs)
+            raise UsageError(
+                f"wrong output shape in predict: {batch.weight} rows went into the model, and it gave {shapes}. "
+                "The first axis of every output must be the rows: no reshape or reduction over it."
+            )
+        return outputs
+
+    def tally(self, total: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+        """The metrics of ``compile(metrics=...)`` over all rows trained since the last call, on all ranks together."""
+        variables = self._model.metrics_variables
+        if self._compiled is None or not variables:
+            return {}
+        self._compiled.pull()
+        arrays = [np.asarray(keras.ops.convert_to_numpy(v.value), np.float64) for v in variables]
+        sums = total(np.concatenate([array.ravel() for array in arrays]))
+        for variable, array in zip(variables, np.split(sums, np.cumsum([a.size for a in arrays])[:-1]), strict=True):
+            variable.assign(array.reshape(variable.shape))
+        results = {name: float(value) for name, value in self._model.get_metrics_result().items() if name != "loss"}
+        self._model.reset_metrics()
+        self._compiled.push()
+        return results
+
+    def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:
+        """Hears of a border, tells the callbacks, and says whether to stop.
+
+        ``"after_step"`` gives the answer that all ranks agreed upon with their gradients; every other moment's answer
+        is this rank's own wish.
+        """
+        if moment == "after_step":
+            return self._agreed_stop
+        audience = self._settings.audience
+        if moment == "after_train_epoch":
+            self._settings.rates.after_epoch(progress)
+        if audience.hears(moment):
+            self._open_to_callbacks(lambda: audience.tell(moment, progress, stats))
+        if moment == "before_run":
+            self._agreed_stop = False
+        return audience.stopping
+
+    def state(self) -> State:
+        """A copy of weights, optimizer, rate and random numbers; empty before the model is built."""
+        if self._compiled is None and not self._model.built:
+            return self._pending or State({}, {})
+        if self._compiled is not None:
+            self._compiled.pull()
+        optimizer = self._passes.optimizer
+        return states.take(
+            self._model, optimizer if optimizer is not None and optimizer.built else None,
+            rates=self._settings.rates.state(),
+        )  # fmt: skip
+
+    def load(self, state: State) -> None:
+        """Goes back to a remembered state, or will, once the model is built. Each rank has its own random numbers."""
+        if not state.arrays:
+            return
+        self._settings.rates.load(state.values.get("rates"))
+        own = states.reseeded(state, self._settings.rank.index)
+        if not self._model.built:
+            self._pending = own
+            return
+        self._give(own)
+        if self._compiled is not None:
+            self._compiled.push()
+
+    def _prepared(self, data: Data | None, *, train: bool = False) -> Steps:
+        """The compiled passes; with its first rows everything gets its variables."""
+        if data is not None and not (self._measured or (data.y is None and self._compiled is not None)):
+            self._build(data, train=train)
+        if self._compiled is None:
+            if not self._model.built:
+                raise UsageError(
+                    "a rank has no rows in the first step, and the model learns the shapes of its layers from rows. "
+                    "Give the model an Input, or a larger batch_size."
+                )
+            self._build(None, train=train)
+        assert self._compiled is not None
+        return self._compiled
+
+    def _build(self, data: Data | None, *, train: bool) -> None:
+        """Variables for the model, its optimizer and its metrics; then the passes over them."""
+        if not self._model.built:
+            assert data is not None
+            self._passes.outputs(_first(data.x), training=False)
+            if self._pending is None:
+                states.reseed(self._model, self._settings.rank.index)
+        if train and not self._passes.optimizer.built:
+            self._passes.optimizer.build(self._model.trainable_variables)
+        if self._pending is not None:
+            self._give(self._pending)
+            self._pending = None
+        if self._compiled is not None:
+            self._compiled.pull()
+        if data is not None and data.y is not None and self._passes.has_loss:
+            self._measure_once(data)
+        self._compiled = steps_of(self._settings.backend, self._passes)
+
+    def _measure_once(self, data: Data) -> None:
+        """Metrics make their variables when they first see rows: they see two, and forget them."""
+        few = Data(*(_first(part) for part in (data.x, data.y, data.weights)))
+        outputs = self._passes.outputs(few.x, training=False)
+        self._passes.loss(few, outputs, training=False)
+        self._passes.measure(few, outputs)
+        self._model.reset_metrics()
+        self._measured = True
+
+    def _give(self, state: State) -> None:
+        optimizer = self._passes.optimizer
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self._model.trainable_variables)
+        states.give(state, self._model, optimizer)
+
+    def _set_rate(self, rate: float) -> None:
+        assert self._compiled is not None
+        self._compiled.pull()
+        self._passes.optimizer.learning_rate = rate
+        self._compiled.push()
+
+    def _open_to_callbacks(self, tell: Callable[[], None]) -> None:
+        """Callbacks see the newest values, and may change them."""
+        if self._compiled is not None:
+            self._compiled.pull()
+        tell()
+        if self._compiled is not None:
+            self._compiled.push()
+
+
+def _first(part: Any) -> Any:
+    """The first two rows of nested arrays."""
+    return None if part is None else keras.tree.map_structure(lambda array: array[:2], part)

@@ -1,0 +1,52 @@
+"""What each backend does for a replica: one small contract, three fulfilments.
+
+Owns: the contract, and which module fulfils it for a backend.
+Leaves: the order of things (replica).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from zoo.engine.contracts import Array
+from zoo.engine.frameworks.keras.passes import Passes
+from zoo.engine.frameworks.keras.structures import Data
+
+_HOMES = {
+    "tensorflow": "zoo.engine.frameworks.keras.steps_tensorflow",
+    "jax": "zoo.engine.frameworks.keras.steps_jax",
+    "torch": "zoo.engine.frameworks.keras.steps_torch",
+}
+
+
+class Steps(Protocol):
+    """Compiled passes over a model that is built, whose metrics and optimizer have their variables."""
+
+    def train(self, data: Data) -> tuple[float, float]:
+        """One whole step of a rank that is alone: (mean loss of the rows, the learning rate that was used)."""
+
+    def gradients(self, data: Data | None) -> Array:
+        """The rank's flat buffer (`Layout`), which may be changed in place; without data (None) all zeros."""
+
+    def apply(self, flat: Array) -> float:
+        """Changes weights and statistics by the averaged buffer of `gradients`; the learning rate that was used."""
+
+    def score(self, data: Data) -> tuple[float, tuple[np.ndarray, ...]]:
+        """(mean loss, outputs) in inference mode; the loss is NaN without labels or without a loss."""
+
+    def predict(self, x: Any) -> tuple[np.ndarray, ...]:
+        """The outputs in inference mode."""
+
+    def pull(self) -> None:
+        """Brings all that has changed into the Keras variables."""
+
+    def push(self) -> None:
+        """Takes the Keras variables over, which others may have changed."""
+
+
+def steps_of(backend: str, passes: Passes) -> Steps:
+    """The passes of a model, compiled for a backend."""
+    return cast("Steps", importlib.import_module(_HOMES[backend]).CompiledSteps(passes))
