@@ -17,6 +17,7 @@ from typing import Any
 
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.keras import travel
 
 _ENDINGS = {b"PK\x03\x04": ".keras", b"\x89HDF": ".h5"}
 
@@ -75,9 +76,15 @@ def load_weights(model: Any, url: str, *, by_name: bool = False) -> None:
     Raises:
         UsageError: the file is something else, or another model's.
     """
-    with _read(url, ".weights.h5") as path:
+    import keras
+
+    with _read(url, ".weights.h5") as path, _without_optimizer(model):
         try:
-            model.load_weights(path, **({"by_name": True} if by_name else {}))
+            if path.endswith(".keras") and not by_name:
+                custom = travel.custom_objects([model])
+                model.set_weights(keras.saving.load_model(path, custom, compile=False).get_weights())
+            else:
+                model.load_weights(path, **({"by_name": True} if by_name else {}))
         except (ValueError, KeyError, OSError) as error:
             raise UsageError(f"the weights in {storage.masked(url)} do not fit the model: {error}") from error
 
@@ -102,7 +109,8 @@ def load_tf_checkpoint(model: Any, backend: str, prefix: str) -> None:
     if not storage.exists(f"{prefix}.index"):
         raise UsageError(f"no TensorFlow checkpoint at {prefix}: there is no file {prefix}.index.")
     try:
-        checkpoint.read(str(storage.local_path(prefix))).assert_existing_objects_matched()
+        status = checkpoint.read(str(storage.local_path(prefix)))
+        status.assert_nontrivial_match().expect_partial()  # an optimizer's memory need not be in both
     except (AssertionError, ValueError) as error:
         raise UsageError(f"the checkpoint {prefix} does not fit the model: {error}") from error
 
@@ -118,6 +126,19 @@ def _checkpoint_of(model: Any, backend: str, prefix: str) -> Any:
     import tensorflow as tf
 
     return tf.train.Checkpoint(model=model)
+
+
+@contextmanager
+def _without_optimizer(model: Any) -> Iterator[None]:
+    """Keras keeps an optimizer's memory in files of weights, and refuses them where the model's has another one."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None:
+        model.optimizer = None
+    try:
+        yield
+    finally:
+        if optimizer is not None:
+            model.optimizer = optimizer
 
 
 def _write(url: str, ending: str, write: Any, overwrite: bool) -> str:

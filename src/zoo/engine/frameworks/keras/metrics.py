@@ -54,7 +54,8 @@ class CompiledMetrics:
         asked = (config.get("metrics"), config.get("weighted_metrics"))
         if not any(asked):
             return None
-        return cls(backend, travel.pack((*asked, getattr(model, "output_names", None))), targets)
+        names = list(getattr(model, "output_names", None) or ())
+        return cls(backend, travel.pack((*asked, names), "metrics"), targets)
 
     def start(self) -> MetricState:
         return ()
@@ -84,6 +85,7 @@ class CompiledMetrics:
 
     def _measure(self, holder: Any, outputs: Sequence[Any], labels: Sequence[Any]) -> None:
         """The holder's variables over these rows alone."""
+        outputs, labels = _tensors(outputs), _tensors(labels)
         weights = labels[self.targets] if len(labels) > self.targets else None
         holder.reset_metrics()
         holder.compute_metrics(None, _single(labels[: self.targets]), _single(outputs), sample_weight=weights)
@@ -154,6 +156,12 @@ def _zeros(kinds: Kinds) -> list[np.ndarray]:
 
 def _listed(arrays: Any) -> list[Any]:
     return [np.asarray(array) for array in (arrays if isinstance(arrays, tuple) else (arrays,))]
+
+
+def _tensors(arrays: Sequence[Any]) -> list[Any]:
+    import keras
+
+    return [keras.ops.convert_to_tensor(array) for array in arrays]
 
 
 def _single(arrays: Sequence[Any]) -> Any:

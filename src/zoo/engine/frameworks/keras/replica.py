@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
-from zoo.engine.contracts import Batch, Ready, State
+import keras
+from zoo.engine.contracts import Batch, Json, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
 from zoo.engine.frameworks.keras.optim import RateControl
 from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.steps import Steps, steps_of
-from zoo.engine.frameworks.keras.structures import Data, Structure
+from zoo.engine.frameworks.keras.structures import Data, Structure, described
 from zoo.engine.progress import Progress
 from zoo.engine.values import Rank
 
@@ -62,6 +62,7 @@ class KerasReplica:
         self._alone = settings.rank.world == 1
         self._compiled: Steps | None = None
         self._pending: State | None = None
+        self._inputs: Json = None
         self._measured = False
         self._batch: Data | None = None
         self._flat: Any = None
@@ -170,7 +171,7 @@ class KerasReplica:
         optimizer = self._passes.optimizer
         return states.take(
             self._model, optimizer if optimizer is not None and optimizer.built else None,
-            rates=self._settings.rates.state(),
+            rates=self._settings.rates.state(), inputs=self._inputs,
         )  # fmt: skip
 
     def load(self, state: State) -> None:
@@ -178,6 +179,7 @@ class KerasReplica:
         if not state.arrays:
             return
         self._settings.rates.load(state.values.get("rates"))
+        self._inputs = state.values.get("inputs")
         own = states.reseeded(state, self._settings.rank.index)
         if not self._model.built:
             self._pending = own
@@ -204,6 +206,7 @@ class KerasReplica:
         """Variables for the model, its optimizer and its metrics; then the passes over them."""
         if not self._model.built:
             assert data is not None
+            self._inputs = described(data.x)
             self._passes.outputs(_first(data.x), training=False)
             if self._pending is None:
                 states.reseed(self._model, self._settings.rank.index)
@@ -249,5 +252,7 @@ class KerasReplica:
 
 
 def _first(part: Any) -> Any:
-    """The first two rows of nested arrays."""
-    return None if part is None else keras.tree.map_structure(lambda array: array[:2], part)
+    """The first two rows of nested arrays, as tensors."""
+    if part is None:
+        return None
+    return keras.tree.map_structure(lambda array: keras.ops.convert_to_tensor(array[:2]), part)

@@ -20,7 +20,7 @@ from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import NotPicklable, UsageError
 from zoo.engine.frameworks.keras import backends, travel
 from zoo.engine.frameworks.keras.backends import Threads
-from zoo.engine.frameworks.keras.structures import Structure
+from zoo.engine.frameworks.keras.structures import Structure, zeros_like
 from zoo.engine.jobs import Columns
 from zoo.engine.optim import Clip
 
@@ -134,14 +134,14 @@ class KerasSpec:
         """
         keras = backends.begin(self.backend, rank.threads, self.threads)
         from zoo.engine.frameworks.keras.callbacks import Audience
-        from zoo.engine.frameworks.keras.optim import RateControl, build_optimizer
+        from zoo.engine.frameworks.keras.optim import RateControl
         from zoo.engine.frameworks.keras.passes import Passes
         from zoo.engine.frameworks.keras.replica import KerasReplica, Settings
 
         if self._packed is not None or not _is_model(self.model):
             keras.utils.set_random_seed(self.seed)
         model = self._own_model()
-        optimizer, decay = build_optimizer(self.optimizer) if self.optimizer is not None else (model.optimizer, 0.0)
+        optimizer, decay = self._optimizer_of(model)
         callbacks = travel.unpack(self.callbacks) if isinstance(self.callbacks, bytes) else self.callbacks
         settings = Settings(
             rank, self.backend, self._structure(model), RateControl(self.optimizer),
@@ -161,7 +161,11 @@ class KerasSpec:
 
         self.learned = state
         model = self.model if _is_model(self.model) else self._made
-        if model is None or not model.built:
+        if model is None:
+            return
+        if not model.built and state.values.get("inputs") is not None:
+            model(zeros_like(state.values["inputs"]))
+        if not model.built:
             return
         optimizer = model.optimizer if self.optimizer is None else None
         if optimizer is not None and not optimizer.built:
@@ -242,6 +246,12 @@ class KerasSpec:
 
         if not _is_model(self.model):
             self.learned = states.take(self.get_model())
+
+    def _optimizer_of(self, model: Any) -> tuple[Any, float]:
+        """(the optimizer, the factor of an L2 penalty beside it); (None, 0) where there is none."""
+        from zoo.engine.frameworks.keras.optim import build_optimizer
+
+        return (getattr(model, "optimizer", None), 0.0) if self.optimizer is None else build_optimizer(self.optimizer)
 
     def _own_model(self) -> Any:
         """The model that this process trains."""

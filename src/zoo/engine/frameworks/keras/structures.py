@@ -3,7 +3,8 @@
 A model with one input takes the one array; one with several takes a list in the order of the columns, or a dict where
 its inputs are one, by the columns' names (or in their order, where the names are others). The target likewise.
 
-Owns: that, weights of classes, and the mistakes that can be seen from numbers and names.
+Owns: that, weights of classes, a description by which a model is built elsewhere, and the mistakes that numbers and
+names show.
 Leaves: shapes (Keras itself says which do not fit).
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engine.contracts import Batch
+from zoo.engine.contracts import Batch, Json
 from zoo.engine.errors import DataError, UsageError
 
 
@@ -64,6 +65,24 @@ class Structure:
             by_class = _weights_of(y, self.class_weight)
             weights = by_class if weights is None else weights * by_class
         return Data(_arranged(batch.features, self.features, self.inputs), y, weights)
+
+
+def described(x: Any) -> Json:
+    """What a model was given, without rows: `zeros_like` makes one row of it."""
+    if isinstance(x, Mapping):
+        return {"dict": {key: described(value) for key, value in x.items()}}
+    if isinstance(x, list):
+        return {"list": [described(value) for value in x]}
+    return {"dtype": str(x.dtype), "shape": list(x.shape[1:])}
+
+
+def zeros_like(description: Json) -> Any:
+    """One row of zeros in the structure that `described` saw."""
+    if "dict" in description:
+        return {key: zeros_like(value) for key, value in description["dict"].items()}
+    if "list" in description:
+        return [zeros_like(value) for value in description["list"]]
+    return np.zeros((1, *description["shape"]), description["dtype"])
 
 
 def _arranged(arrays: Sequence[Any], names: Sequence[str], keys: Sequence[str]) -> Any:

@@ -35,7 +35,10 @@ def pack(thing: Any, name: str = "model") -> bytes:
         NotPicklable: something in it has no configuration, or does not pickle.
     """
     try:
-        packed: bytes = cloudpickle.dumps((custom_objects([thing]), cloudpickle.dumps(thing)))
+        custom = custom_objects([thing])
+        packed: bytes = cloudpickle.dumps((custom, cloudpickle.dumps(thing)))
+        if custom:
+            unpack(packed)  # whether a user's own class can be made again shows here, and not first on the ranks
     except Exception as error:  # any class may refuse in its own way
         raise NotPicklable(
             f"{name} cannot travel to another process: {_first_line(error)}\n  A model, layer or metric of your own "
@@ -98,7 +101,8 @@ def _parts(item: Any) -> Iterator[Any]:
         yield from item
     elif isinstance(item, keras.Layer):
         yield from item._flatten_layers(include_self=False)
-        yield from (part for part in vars(item).values() if _may_be_custom(part))
+        # Keras puts a wrapper around a layer's own build() beside it
+        yield from (part for name, part in vars(item).items() if _may_be_custom(part) and not hasattr(type(item), name))
         if getattr(item, "compiled", False):
             yield from vars(item).get("_compile_config", keras.Layer).config.values()
     elif hasattr(item, "get_config"):
