@@ -27,6 +27,9 @@ BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brin
 }
 
 
+_GREETINGS = (b"I0000 ", b"E0000 ", b"WARNING: All log messages before absl", b"To enable the following instructions")
+
+
 @dataclass(frozen=True, slots=True)
 class Threads:
     """Threads of one process.
@@ -113,10 +116,35 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 def _limit_tensorflow(intra: int, inter: int) -> None:
-    tensorflow = require("tensorflow", extra="tensorflow", because="the Keras model computes with tensorflow")
-    with suppress(RuntimeError):
-        tensorflow.config.threading.set_intra_op_parallelism_threads(intra)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(inter)
+    with _without_greetings():
+        tensorflow = require("tensorflow", extra="tensorflow", because="the Keras model computes with tensorflow")
+        with suppress(RuntimeError):
+            tensorflow.config.threading.set_intra_op_parallelism_threads(intra)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(inter)
+        tensorflow.config.list_logical_devices()  # starts it
+
+
+@contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Leaves out what TensorFlow's C++ writes to standard error at its start, about processors and CUDA.
+
+    No setting silences it, and each rank would say it again. Everything else that is written meanwhile is written
+    behind it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with os.fdopen(os.memfd_create("zoo-stderr"), "w+b") as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            caught.seek(0)
+            rest = [line for line in caught if not line.startswith(_GREETINGS)]
+            if rest:
+                os.write(2, b"".join(rest))
 
 
 def _limit_jax(intra: int, inter: int) -> None:
