@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -223,7 +224,9 @@ def test_a_creator_must_return_the_same_data_everywhere() -> None:
     lengths = iter([20, 21, 20, 21])
     with pytest.raises(UsageError, match=r"different lengths on different ranks: \[20, 21\]"):
         feeds(lambda size: DataLoader(dataset(next(lengths)), size), 2)
-    with pytest.raises(UsageError, match="must return a torch DataLoader. It returned: <class 'int'>"):
+    with pytest.raises(
+        UsageError, match="must return a torch DataLoader or a tf.data.Dataset. It returned: <class 'int'>"
+    ):
         feeds(lambda size: 3, 1)
 
 
@@ -379,13 +382,12 @@ def test_names_say_what_is_a_feature() -> None:
     assert adapted.columns == Columns(("a", "b"))
     assert adapted.shards.schema.names == ["a", "b"]
     with pytest.raises(UsageError, match="1 features and 1 targets, not 2 and 1"):
-        list(adapt(lambda size: DataLoader(dataset(3), size)).shards.__class__.open(_two_inputs(), 0, 1))
+        list(_two_inputs().open(0, 1))
 
 
 def _two_inputs() -> Any:
     shards = adapt(lambda size: DataLoader(dataset(3), size)).shards
-    shards._columns = Columns(("x0", "x1"), ("y0",))  # type: ignore[attr-defined]
-    return shards
+    return dataclasses.replace(shards, columns=Columns(("x0", "x1"), ("y0",)))  # type: ignore[type-var]
 
 
 def test_shards_travel_and_tell_their_size() -> None:
@@ -393,7 +395,7 @@ def test_shards_travel_and_tell_their_size() -> None:
     assert shards.batch_size == 8  # type: ignore[attr-defined]
     again = pickle.loads(pickle.dumps(shards))
     assert again.schema == shards.schema
-    assert adapt(create).shards.batch_size is None  # type: ignore[attr-defined]
+    assert getattr(adapt(create).shards, "batch_size", None) is None
     (feed,) = feeds(DataLoader(dataset(20), 8, drop_last=True), 1)
     assert feed.extent == Extent(16, 2)
 

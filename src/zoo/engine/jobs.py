@@ -89,6 +89,7 @@ class FitJob:
         stall_timeout: seconds without any step or row on any rank after which the gang is given up.
         attempts: how often a gang may be started when ranks are lost.
         steps_per_epoch: of an epoch at most, where the data give more; None for all.
+        validation_steps: batches of each rank that are scored at most; None for all.
         asks_to_stop: whether the user's callbacks may ask to stop, on which all ranks must then agree at each step.
     """
 
@@ -110,6 +111,7 @@ class FitJob:
     stall_timeout: float = 600.0
     attempts: int = 4
     steps_per_epoch: int | None = None
+    validation_steps: int | None = None
     asks_to_stop: bool = False
 
     def __post_init__(self) -> None:
@@ -118,8 +120,9 @@ class FitJob:
             raise UsageError(f"memory must be at least one byte. Received: {self.memory}")
         if self.stall_timeout <= 0:
             raise UsageError(f"stall_timeout must be more than 0 seconds. Received: {self.stall_timeout}")
-        if self.steps_per_epoch is not None and self.steps_per_epoch < 1:
-            raise UsageError(f"steps_per_epoch must be at least 1. Received: {self.steps_per_epoch}")
+        for name in ("steps_per_epoch", "validation_steps"):
+            if (steps := getattr(self, name)) is not None and steps < 1:
+                raise UsageError(f"{name} must be at least 1. Received: {steps}")
         if self.attempts < 1:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.validate is not None:

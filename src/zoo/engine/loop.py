@@ -85,6 +85,7 @@ def _feed(
             seed=job.seed,
             shuffle=job.shuffle and not validation,
             memory=job.memory,
+            steps=job.validation_steps if validation else job.steps_per_epoch,
             purpose="validation" if validation else "training",
             sink=sink,
         )
@@ -194,7 +195,7 @@ class _Run:
         assert self.valid is not None  # a job validates only where there are data for it
         self._notice("before_val_epoch", progress)
         score = Score.empty(self.job.metrics)
-        for batch in self.valid.epoch(0):
+        for batch in itertools.islice(self.valid.epoch(0), self.job.validation_steps):
             if batch.weight == 0 and batch.total is None:
                 break  # a user's own loader has run out
             if batch.weight:

@@ -53,12 +53,14 @@ class Batch:
         labels: one array per label column, each of shape (rows, ...); empty when predicting.
         weight: rows that count. 0 keeps the step and counts for nothing.
         total: rows of this step over all ranks; None where only the ranks together know (a user's own loader).
+        row_weights: one number for each row, by which its loss is weighed; None for all alike.
     """
 
     features: tuple[Array, ...]
     labels: tuple[Array, ...]
     weight: int
     total: int | None = None
+    row_weights: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class FeedRequest:
         seed: of the order within an epoch.
         shuffle: whether rows are permuted within an epoch.
         memory: bytes of rows kept in memory before they are spooled to disk.
+        steps: of an epoch, at most; None for all that the data give.
         purpose: what the rows are for, in errors.
         sink: hears `Tick` now and then while rows are read, so that nobody takes this rank for stalled.
     """
@@ -108,5 +111,6 @@ class FeedRequest:
     seed: int = 0
     shuffle: bool = True
     memory: int = 1 << 30
+    steps: int | None = None
     purpose: str = "training"
     sink: Sink

@@ -156,8 +156,8 @@ def in_module(name: str) -> type:
         (in_module("pyspark.sql.classic.dataframe"), "spark.frames:adapt_frame"),
         (in_module("pyspark.sql.connect.dataframe"), "spark.frames:adapt_frame"),
         (type("Sub", (in_module("torch.utils.data.dataloader"),), {}), "torch.loaders:adapt_loader"),
-        (type(in_module), "torch.loaders:adapt_creator"),
-        (functools.partial, "torch.loaders:adapt_creator"),
+        (type(in_module), "data.creators:adapt_creator"),
+        (functools.partial, "data.creators:adapt_creator"),
         (np.memmap, "adapters:adapt_arrays"),
     ],
 )

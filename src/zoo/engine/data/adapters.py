@@ -31,6 +31,7 @@ Names: TypeAlias = "tuple[str, ...] | None"
 
 _HERE = "zoo.engine.data.adapters"
 _LOADERS = "zoo.engine.frameworks.torch.loaders"
+_CREATORS = "zoo.engine.data.creators"
 _CREATOR = "adapt_creator"
 
 ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its adapter
@@ -42,14 +43,15 @@ ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its a
     "pyarrow._dataset.InMemoryDataset": f"{_HERE}:adapt_in_memory",
     "pyarrow._dataset.Dataset": f"{_HERE}:adapt_files",
     "torch.utils.data": f"{_LOADERS}:adapt_loader",
+    "tensorflow.python.data": "zoo.engine.frameworks.keras.datasets:adapt_dataset",
     "numpy.ndarray": f"{_HERE}:adapt_arrays",
     "builtins.dict": f"{_HERE}:adapt_arrays",
     "builtins.tuple": f"{_HERE}:adapt_arrays",
     "builtins.list": f"{_HERE}:adapt_arrays",
     "builtins.str": f"{_HERE}:adapt_files",
-    "builtins.function": f"{_LOADERS}:{_CREATOR}",
-    "builtins.method": f"{_LOADERS}:{_CREATOR}",
-    "functools.partial": f"{_LOADERS}:{_CREATOR}",
+    "builtins.function": f"{_CREATORS}:{_CREATOR}",
+    "builtins.method": f"{_CREATORS}:{_CREATOR}",
+    "functools.partial": f"{_CREATORS}:{_CREATOR}",
 }
 
 PROTOCOLS: Mapping[str, str] = {  # a method that any type may have -> its adapter
@@ -60,7 +62,7 @@ PROTOCOLS: Mapping[str, str] = {  # a method that any type may have -> its adapt
 ACCEPTED = (
     "a Spark DataFrame, a pandas DataFrame, an Arrow table, reader or Parquet dataset, any frame with "
     "__arrow_c_stream__ (Polars, DuckDB, ...), XShards, numpy arrays as x, (x, y), [x0, x1] or {'x': x, 'y': y}, "
-    "a Parquet path or URL, a torch DataLoader, or a function that creates one"
+    "a Parquet path or URL, a torch DataLoader, a tf.data.Dataset, or a function that creates one"
 )
 
 

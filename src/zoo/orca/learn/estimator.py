@@ -86,6 +86,7 @@ class Estimator:
         *,
         max_steps: int | None = None,
         steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         end_trigger: Trigger | None = None,
         validation_trigger: Any = None,
         callbacks: Sequence[Any] | Any | None = None,
@@ -110,6 +111,7 @@ class Estimator:
             validation_data: scored at every `validation_trigger`; of any accepted kind.
             checkpoint_trigger: when a checkpoint goes to `model_dir`; every epoch by default.
             steps_per_epoch: an epoch's steps, where it shall have fewer than the data give.
+            validation_steps: batches of each rank that are scored at most.
             max_steps: ends after so many further steps, if that comes first.
             end_trigger: ends when it fires, if that comes first, e.g. ``MinLoss(0.01)``.
             validation_trigger: every epoch by default.
@@ -158,6 +160,7 @@ class Estimator:
             stall_timeout=stall_timeout,
             attempts=attempts,
             steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
             asks_to_stop=bool(called),
         )
         with self._listening() as sink:

@@ -34,6 +34,7 @@ class KerasEstimator(estimator.Estimator):
         class_weight: Mapping[int, float] | None = None,
         sample_weight_col: str | None = None,
         steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         validation_freq: int = 1,
         checkpoint_trigger: Any = None,
         session_config: Any = None,
@@ -55,6 +56,7 @@ class KerasEstimator(estimator.Estimator):
             class_weight: class -> weight of its rows in the loss.
             sample_weight_col: a column that holds the weight of each row in the loss.
             steps_per_epoch: an epoch's steps, where it shall have fewer than the data give.
+            validation_steps: batches of each rank that are scored at most.
             validation_freq: epochs between two validations.
             checkpoint_trigger: when a checkpoint goes to `model_dir`; every epoch by default.
             session_config: accepted for older programs; see `intra_threads` of from_keras.
@@ -76,7 +78,7 @@ class KerasEstimator(estimator.Estimator):
         self._spec = self._spec.weighing(sample_weight_col is not None, class_weight, data_config or {})
         return super().fit(
             data, epochs, batch_size, feature_cols, labels, validation_data, checkpoint_trigger,
-            callbacks=callbacks, steps_per_epoch=steps_per_epoch, **words,
+            callbacks=callbacks, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps, **words,
         )  # fmt: skip
 
     def evaluate(  # type: ignore[override]

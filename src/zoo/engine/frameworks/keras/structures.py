@@ -57,7 +57,7 @@ class Structure:
 
     def data(self, batch: Batch) -> Data:
         """A batch in Keras' words."""
-        labels, weights = batch.labels, None
+        labels, weights = batch.labels, batch.row_weights
         if self.weighted and labels:
             labels, weights = labels[:-1], np.asarray(labels[-1])
         y = _arranged(labels, self.labels, self.outputs)
@@ -87,6 +87,8 @@ def zeros_like(description: Json) -> Any:
 
 def _arranged(arrays: Sequence[Any], names: Sequence[str], keys: Sequence[str]) -> Any:
     """None for nothing, the one array, a list, or a dict with `keys`."""
+    if len(arrays) == 1 and isinstance(arrays[0], Mapping):  # a loader made it so
+        return arrays[0]
     if keys and arrays:
         if len(keys) != len(arrays):
             raise UsageError(

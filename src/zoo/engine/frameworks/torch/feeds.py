@@ -22,6 +22,7 @@ from torch.utils.data import (
 )
 
 from zoo.engine.contracts import Batch, Extent, FeedRequest
+from zoo.engine.data.plan import part_of
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.torch.batches import divide
 from zoo.engine.frameworks.torch.tensors import rows_of
@@ -83,11 +84,11 @@ class MappedFeed:
             if self._each:
                 yield from ((dict(enumerate(g)).get(rank.index, []), sum(map(len, g))) for g in groups)
             else:
-                yield from ((list(split(batch, rank.index, rank.world)), len(batch)) for batch in batches)
+                yield from ((list(part_of(batch, rank.index, rank.world)), len(batch)) for batch in batches)
             return
         order = _order(loader, seed, self._request.shuffle)
         for chunk in _chunks(order, self._rows_a_step, bool(loader.drop_last)):
-            mine = split(chunk, rank.index, rank.world)
+            mine = part_of(chunk, rank.index, rank.world)
             yield mine.tolist() if isinstance(mine, torch.Tensor) else list(mine), len(chunk)
 
     def _extent(self) -> Extent | None:
@@ -140,7 +141,7 @@ class StreamFeed:
         rows = rows_of(features)
         if self._rank.world == 1:
             return Batch(features, labels, rows, rows)
-        mine = split(range(rows), self._rank.index, self._rank.world)
+        mine = part_of(range(rows), self._rank.index, self._rank.world)
         cut = slice(mine.start, mine.stop)
         return Batch(_cut(features, cut), _cut(labels, cut), len(mine), rows)
 
@@ -211,13 +212,6 @@ def unshuffled(loader: DataLoader[Any]) -> Iterator[list[int]]:
 def _chunks(order: Any, size: int, drop_last: bool) -> Iterator[Any]:
     for start in range(0, len(order) - size + 1 if drop_last else len(order), size):
         yield order[start : start + size]
-
-
-def split(rows: Any, index: int, world: int) -> Any:
-    """The `index`-th of `world` contiguous parts whose sizes differ by one at most, the larger ones first."""
-    size, rest = divmod(len(rows), world)
-    start = index * size + min(index, rest)
-    return rows[start : start + size + (index < rest)]
 
 
 def _cut(values: Any, rows: slice) -> Any:

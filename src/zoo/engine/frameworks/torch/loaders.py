@@ -1,4 +1,4 @@
-"""torch DataLoaders, and functions that create them, as shards.
+"""torch DataLoaders as shards, the user's own and those that a creator function makes on each rank.
 
 A step's rows do not depend on the number of ranks where the loader has a map-style data set: an epoch's order is drawn
 from (seed, epoch) by the loader's own sampler, cut into steps of `batch_size` rows over all ranks, and each rank reads
@@ -15,15 +15,13 @@ a loader with a DistributedSampler        each rank takes what its sampler gives
 Batches are ``(*features, target)``, ``{"x": ..., "y": ...}`` or features alone; a tuple in the place of the one feature
 or of the target stands for several.
 
-Owns: telling loaders and creators apart; loaders as shards.
-Leaves: what a batch holds (batches), a rank's batches (feeds).
+Owns: loaders as shards.
+Leaves: what a batch holds (batches), a rank's batches (feeds), calling creators (zoo.engine.data.creators).
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -32,13 +30,11 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.adapters import Adapted
+from zoo.engine.data.creators import ROWS
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch.batches import divide, record_of
-from zoo.engine.frameworks.torch.feeds import MappedFeed, StreamFeed, is_mapped, reader_of, split, unshuffled
+from zoo.engine.frameworks.torch.feeds import MappedFeed, StreamFeed, is_mapped, reader_of, unshuffled
 from zoo.engine.jobs import Columns
-
-ROWS = 32
-"""Rows that a creator is asked for at once where nobody trains."""
 
 
 def adapt_loader(data: Any, features: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> Adapted:
@@ -56,94 +52,47 @@ def adapt_loader(data: Any, features: tuple[str, ...] | None, labels: tuple[str,
     names = None if features is None else Columns(features, labels or ())
     first = _first(data)
     if first is None:
-        return Adapted(LoaderShards(_Held(data), names or _UNNAMED, pa.schema([])), names or _UNNAMED)
+        return Adapted(LoaderShards(data, names or _UNNAMED, pa.schema([])), names or _UNNAMED)
     pair = divide(first, names)
     columns = names or Columns(
         *(tuple(f"{c}{i}" for i in range(len(part))) for c, part in zip("xy", pair, strict=True))
     )
-    return Adapted(LoaderShards(_Held(data), columns, record_of(pair, columns).schema, names is not None), columns)
+    return Adapted(LoaderShards(data, columns, record_of(pair, columns).schema, names is not None), columns)
 
 
-def adapt_creator(
-    data: Any,
-    features: tuple[str, ...] | None,
-    labels: tuple[str, ...] | None,
-    config: Mapping[str, Any] | None = None,
-) -> Adapted:
-    """A function ``f(config, batch_size)``, ``f(batch_size)`` (with its config bound) or ``f()`` that creates a loader.
-
-    It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them. It is
-    not called here: without names, a batch is taken to have one feature and one target.
-    """
-    columns = _UNNAMED if features is None else Columns(features, labels or ())
-    return Adapted(
-        LoaderShards(_Created(data, dict(config or {})), columns, pa.schema([]), features is not None), columns
-    )
+def created(loader: Any, columns: Columns, named: bool, rows: int) -> LoaderShards:
+    """What a creator function has made on this rank; see `zoo.engine.data.creators`."""
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        loader = DataLoader(loader, batch_size=rows)
+    return LoaderShards(loader, columns, pa.schema([]), named, each=True)
 
 
 _UNNAMED = Columns(("x0",), ("y0",))
-
-
-@dataclass(frozen=True)
-class _Held:
-    """The user's own loader."""
-
-    loader: DataLoader[Any]
-    each: bool = False
-
-    def make(self, rows: int) -> Any:
-        return self.loader
-
-
-@dataclass(frozen=True)
-class _Created:
-    """What a creator makes for one rank."""
-
-    create: Callable[..., Any]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    each: bool = True
-
-    def make(self, rows: int) -> Any:
-        try:
-            parameters = inspect.signature(self.create).parameters.values()
-        except (TypeError, ValueError):
-            return self.create(self.config, rows)
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        places = [p for p in parameters if p.kind in kinds]
-        needed = [p for p in places if p.default is p.empty]
-        if len(needed) == 1 and len(places) == 1:
-            made = self.create(rows)
-        elif not places:
-            made = self.create()
-        else:
-            made = self.create(self.config, rows)
-        if isinstance(made, Dataset) and not isinstance(made, IterableDataset):
-            return DataLoader(made, batch_size=rows)
-        if not isinstance(made, Iterable):
-            raise UsageError(f"a data creator must return a torch DataLoader. It returned: {type(made)}")
-        return made
 
 
 class LoaderShards:
     """A loader as `Shards`.
 
     Args:
-        source: gives the loader.
+        loader: the user's own, or what a creator has made on this rank.
         columns: names of a batch's parts.
         schema: of its rows; empty where only the ranks see them.
         named: whether the caller gave the names, and so how many parts are features.
+        each: whether each rank has made a loader of its own, for its own part of a step.
     """
 
-    def __init__(self, source: _Held | _Created, columns: Columns, schema: pa.Schema, named: bool = False) -> None:
-        self._source = source
+    def __init__(
+        self, loader: Any, columns: Columns, schema: pa.Schema, named: bool = False, *, each: bool = False
+    ) -> None:
+        self._loader, self._each = loader, each
         self._columns = columns
         self._names = columns if named else None
         self.schema = schema
 
     @property
     def batch_size(self) -> int | None:
-        """The loader's own rows per step over all ranks; None where it has none, or it is not made yet."""
-        return None if isinstance(self._source, _Created) else self._source.loader.batch_size
+        """The loader's own rows per step over all ranks; None where it has none."""
+        return getattr(self._loader, "batch_size", None)
 
     def share(self, index: int, world: int) -> LoaderShards:
         """The whole loader: ranks choose their rows themselves."""
@@ -151,7 +100,7 @@ class LoaderShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows): every `world`-th batch, unshuffled where the loader draws no sample."""
-        loader = self._source.make(self.batch_size or ROWS)
+        loader = self._loader
         if is_mapped(loader):
             chunks = list(islice(unshuffled(loader), index, None, world))
             numbered: Iterable[tuple[int, Any]] = enumerate(reader_of(loader, chunks, loader.num_workers))
@@ -163,19 +112,18 @@ class LoaderShards:
 
     def peek(self) -> pa.RecordBatch | None:
         """One or two of the first rows; None where there are none."""
-        first = _first(self._source.make(ROWS))
+        first = _first(self._loader)
         return None if first is None else record_of(divide(first, self._names), self._columns).slice(0, 2)
 
     def feed(self, request: FeedRequest) -> Feed:
         """The batches of one rank."""
-        rank = request.rank
-        loader = self._source.make(max(1, len(split(range(request.batch_size), rank.index, rank.world))))
+        loader = self._loader
         if is_mapped(loader):
-            return MappedFeed(loader, request, self._names, each=self._source.each)
+            return MappedFeed(loader, request, self._names, each=self._each)
         dataset = getattr(loader, "dataset", None)
         given = isinstance(getattr(loader, "sampler", None), DistributedSampler)
         own = given or getattr(dataset, "splits_itself", False)
-        return StreamFeed(loader, request, self._names, "own" if own else "turns" if self._source.each else "share")
+        return StreamFeed(loader, request, self._names, "own" if own else "turns" if self._each else "share")
 
 
 def _first(loader: Any) -> Any:

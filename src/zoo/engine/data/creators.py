@@ -1,0 +1,124 @@
+"""Functions that create a loader, as shards. They are called where the rows are needed; what they make is seen there.
+
+Owns: calling them; which room knows the kind of loader that was made.
+Leaves: loaders themselves (the frameworks' rooms).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from zoo.engine.contracts import Feed, FeedRequest, Shards
+from zoo.engine.data.adapters import Adapted
+from zoo.engine.data.plan import part_of
+from zoo.engine.errors import UsageError
+from zoo.engine.jobs import Columns
+
+ROWS = 32
+"""Rows that a creator is asked for at once where nobody trains."""
+
+_TORCH = "zoo.engine.frameworks.torch.loaders:created"
+_LOADERS: Mapping[str, str] = {  # the module that a loader's class or a base of it comes from -> who makes shards of it
+    "torch.utils.data": _TORCH,
+    "tensorflow.python.data": "zoo.engine.frameworks.keras.datasets:created",
+}
+_UNNAMED = Columns(("x0",), ("y0",))
+
+
+class Maker(Protocol):
+    """What the table's names lead to."""
+
+    def __call__(self, loader: Any, columns: Columns, named: bool, rows: int, /) -> Shards:
+        """Shards over a loader that was made on this rank alone, with `rows` rows a batch."""
+
+
+def adapt_creator(
+    data: Callable[..., Any],
+    features: tuple[str, ...] | None,
+    labels: tuple[str, ...] | None,
+    config: Mapping[str, Any] | None = None,
+) -> Adapted:
+    """A function ``f(config, batch_size)``, ``f(batch_size)`` (with its config bound) or ``f()`` that creates a loader.
+
+    It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them. It is
+    not called here: without names, a batch is taken to have one feature and one target.
+    """
+    columns = _UNNAMED if features is None else Columns(features, labels or ())
+    return Adapted(CreatedShards(data, columns, features is not None, dict(config or {})), columns)
+
+
+@dataclass(frozen=True)
+class CreatedShards:
+    """What a creator makes, as `Shards`.
+
+    Attributes:
+        create: the function.
+        columns: names of a batch's parts.
+        named: whether the caller gave the names, and so how many parts are features.
+        config: the user's values.
+    """
+
+    create: Callable[..., Any]
+    columns: Columns
+    named: bool
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Empty: only the ranks see the rows."""
+        return pa.schema([])
+
+    def share(self, index: int, world: int) -> CreatedShards:
+        """The creator: ranks choose their rows themselves."""
+        return self
+
+    def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(number of the batch, its rows)."""
+        return self._made(ROWS).open(index, world)
+
+    def peek(self) -> pa.RecordBatch | None:
+        """One or two of the first rows; None where there are none."""
+        return self._made(ROWS).peek()
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """The batches of one rank."""
+        rank = request.rank
+        rows = max(1, len(part_of(range(request.batch_size), rank.index, rank.world)))
+        return self._made(rows).feed(request)
+
+    def _made(self, rows: int) -> Shards:
+        loader = _called(self.create, self.config, rows)
+        if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+            raise UsageError(
+                f"a data creator must return a torch DataLoader or a tf.data.Dataset. It returned: {type(loader)}"
+            )
+        module, _, name = _room_of(type(loader)).partition(":")
+        make: Maker = getattr(importlib.import_module(module), name)
+        return make(loader, self.columns, self.named, rows)
+
+
+def _room_of(kind: type) -> str:
+    for base in kind.__mro__:
+        for prefix, room in _LOADERS.items():
+            if f"{base.__module__}.".startswith(f"{prefix}."):
+                return room
+    return _TORCH  # any iterable of batches
+
+
+def _called(create: Callable[..., Any], config: Mapping[str, Any], rows: int) -> Any:
+    try:
+        parameters = inspect.signature(create).parameters.values()
+    except (TypeError, ValueError):
+        return create(config, rows)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [p for p in parameters if p.kind in kinds]
+    needed = [p for p in places if p.default is p.empty]
+    if len(needed) == 1 and len(places) == 1:
+        return create(rows)
+    return create(config, rows) if places else create()

@@ -1,0 +1,399 @@
+"""tf.data: a program's own data set, and data sets that a creator function makes on each rank.
+
+======================  ==============================================================================================
+a program's Dataset     travels as TensorFlow's graph of it. Every rank reads it and trains on its share of each step's
+                        rows, so the same rows make the same step on any number of ranks. Elements are rows, or batches,
+                        which are cut anew into steps of `batch_size` rows. A shuffle without a seed is given one, or
+                        ranks would see different orders: rows would be read twice and others never.
+a creator's Dataset     each rank makes it and takes its own part: of the files where it reads as many as there are
+                        ranks, else of the batches, in turns. Where the pipeline holds Python code, give its shuffles a
+                        seed: they cannot be given one here.
+======================  ==============================================================================================
+
+Elements are ``(x, y)``, ``(x, y, weights)`` or x alone; x and y may be tuples or dicts.
+
+Owns: that, infinite data sets.
+Leaves: which columns of other data are what (structures), rows in steps (loop).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+
+from zoo.engine.contracts import Batch, Extent, Feed, FeedRequest, Shards
+from zoo.engine.data.adapters import Adapted
+from zoo.engine.data.columns import from_array
+from zoo.engine.data.plan import part_of
+from zoo.engine.errors import DataError, UsageError
+from zoo.engine.jobs import Columns
+from zoo.engine.optional import require
+
+_BATCHED = ("BatchDataset", "PaddedBatchDataset", "RebatchDataset")
+_UNBATCHED = ("UnbatchDataset", "FlatMapDataset", "InterleaveDataset")
+_SHUFFLES = {  # operation: the one that keeps its seeds itself
+    "ShuffleDataset": "ShuffleDataset",
+    "ShuffleDatasetV3": "ShuffleDataset",
+    "ShuffleAndRepeatDatasetV2": "ShuffleAndRepeatDataset",
+}
+_READERS = ("TextLineDataset", "TFRecordDataset", "FixedLengthRecordDataset")
+_INFINITE = (
+    "the {} data set never ends. Leave repeat() out (epochs repeat it), or say how many steps an epoch has: "
+    "steps_per_epoch=..., validation_steps=..."
+)
+
+
+def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> Adapted:
+    """A ``tf.data.Dataset``.
+
+    Args:
+        data: the data set.
+        features: names for the parts of x; None: ``x0``, ``x1``, ...
+        labels: names for the parts of y.
+
+    Raises:
+        UsageError: it holds a Python function or generator, or another element than (x, y) and its kin.
+    """
+    shards = DatasetShards(_graph_of(data), _pickled(data.element_spec), _is_batched(data), features, labels)
+    return Adapted(shards, shards.columns)
+
+
+def created(loader: Any, columns: Columns, named: bool, rows: int) -> Shards:
+    """What a creator function has made on this rank; see `zoo.engine.data.creators`."""
+    return CreatedDataset(loader if _is_batched(loader) else loader.batch(rows), columns)
+
+
+@dataclass(frozen=True)
+class DatasetShards:
+    """A program's own data set, as `Shards`.
+
+    Attributes:
+        graph: TensorFlow's graph of it.
+        spec: of its elements, pickled.
+        batched: whether its elements are batches.
+        features: names for the parts of x; None where nobody has named them.
+        labels: names for the parts of y.
+    """
+
+    graph: bytes = field(repr=False)
+    spec: bytes = field(repr=False)
+    batched: bool
+    features: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Names of the parts of an element."""
+        x, y, _ = _parts(_unpickled(self.spec))
+        names = (_named(self.features, "x", x), _named(self.labels, "y", y))
+        return Columns(*names)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Empty: what the rows are, the elements say."""
+        return pa.schema([])
+
+    def share(self, index: int, world: int) -> DatasetShards:
+        """The whole: a rank takes its rows of each step."""
+        return self
+
+    def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(number of the batch, its rows): every `world`-th batch."""
+        batches = self._cut(32, 0)
+        _refuse_infinite(batches, None, "given")
+        return _records(batches.shard(world, index), self.columns)
+
+    def peek(self) -> pa.RecordBatch | None:
+        """One or two of the first rows; None where there are none."""
+        found = next(_records(self._cut(2, 0).take(1), self.columns), None)
+        return None if found is None else found[1]
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """This rank's rows of each step."""
+        batches = self._cut(request.batch_size, request.seed)
+        _refuse_infinite(batches, request.steps, request.purpose)
+        return SharedFeed(batches, request)
+
+    def _cut(self, rows: int, seed: int) -> Any:
+        """The data set in batches of so many rows."""
+        dataset = _dataset_of(_seeded(self.graph, seed), _unpickled(self.spec))
+        return dataset.rebatch(rows) if self.batched else dataset.batch(rows)
+
+
+class SharedFeed:
+    """A rank's rows of batches that every rank reads alike.
+
+    Args:
+        batches: of a step's rows each.
+        request: who asks.
+
+    Raises:
+        DataError: there are no rows.
+    """
+
+    def __init__(self, batches: Any, request: FeedRequest) -> None:
+        self._batches, self._rank = batches, request.rank
+        steps = int(batches.cardinality())
+        if steps == 0:
+            raise DataError(f"the {request.purpose} data set has no rows.")
+        self.extent: Extent | None = None
+        self._begun = 0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        while self._begun < epoch:  # a shuffle draws anew for each epoch: those before this one must have drawn
+            next(iter(self._batches), None)
+            self._begun += 1
+        self._begun = epoch + 1
+        for element in self._batches.skip(start).as_numpy_iterator():
+            batch = _batch(element)
+            mine = part_of(range(batch.weight), self._rank.index, self._rank.world)
+            yield replace(_cut_batch(batch, mine.start, mine.stop), total=batch.weight)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(frozen=True)
+class CreatedDataset:
+    """A data set that this rank has made, as `Shards`.
+
+    Attributes:
+        dataset: in batches.
+        columns: names that its parts may have.
+    """
+
+    dataset: Any
+    columns: Columns
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Empty."""
+        return pa.schema([])
+
+    def share(self, index: int, world: int) -> CreatedDataset:
+        """Itself: it is on its rank already."""
+        return self
+
+    def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(number of the batch, its rows): every `world`-th batch."""
+        _refuse_infinite(self.dataset, None, "given")
+        return _records(self.dataset.shard(world, index), self._columns())
+
+    def peek(self) -> pa.RecordBatch | None:
+        """The first rows; None where there are none."""
+        found = next(_records(self.dataset.take(1), self._columns()), None)
+        return None if found is None else found[1].slice(0, 2)
+
+    def feed(self, request: FeedRequest) -> Feed:
+        """This rank's own batches."""
+        _refuse_infinite(self.dataset, request.steps, request.purpose)
+        rank, dataset = request.rank, _with_seeds(self.dataset, request.seed)
+        if request.batch_size % rank.world:  # ranks were asked for different numbers of rows, and take batches in turns
+            dataset = dataset.rebatch(-(-request.batch_size // rank.world))
+        return OwnFeed(_part(dataset, rank.index, rank.world))
+
+    def _columns(self) -> Columns:
+        x, y, _ = _parts(self.dataset.element_spec)
+        named = [_named(None, kind, part) for kind, part in (("x", x), ("y", y))]
+        pairs = zip((self.columns.features, self.columns.labels), named, strict=True)
+        return Columns(*(own if len(own) == len(found) else found for own, found in pairs))
+
+
+class OwnFeed:
+    """A rank's own batches; empty ones follow without end, for the ranks may have different numbers of them."""
+
+    extent: Extent | None = None
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        for element in self._batches.skip(start).as_numpy_iterator():
+            yield _batch(element)
+        while True:
+            yield Batch((), (), 0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _tensorflow() -> Any:
+    return require("tensorflow", extra="tensorflow", because="the data is a tf.data.Dataset")
+
+
+def _graph_of(dataset: Any) -> bytes:
+    tf = _tensorflow()
+    fail = 2  # for a pipeline whose state cannot travel
+    try:
+        variant = tf.data.experimental.to_variant(dataset)
+        return bytes(tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=fail).numpy())
+    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
+        raise UsageError(
+            f"this tf.data.Dataset cannot travel to the ranks: {_first_line(error)}\n  It holds Python code "
+            "(py_function, numpy_function, from_generator) or a resource of this process. Give a function that makes "
+            "it there: fit(data=lambda config, batch_size: make_dataset()...)."
+        ) from error
+
+
+def _dataset_of(graph: bytes, spec: Any) -> Any:
+    tf = _tensorflow()
+    return tf.data.experimental.from_variant(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
+
+
+def _with_seeds(dataset: Any, seed: int) -> Any:
+    """The data set with new seeds for its shuffles; itself where it holds Python code, which no graph can tell.
+
+    Those that it has may come from TensorFlow's global seed, and so from how much each rank has drawn before.
+    """
+    try:
+        return _dataset_of(_seeded(_graph_of(dataset), seed, anew=True), dataset.element_spec)
+    except UsageError:
+        return dataset
+
+
+def _seeded(graph: bytes, seed: int, *, anew: bool = False) -> bytes:
+    """The graph with shuffles that draw from seeds of its own, and not from a resource of the process that made it.
+
+    A shuffle without a seed gets one (`anew`: each of them does), so that every rank shuffles alike.
+    """
+    tf = _tensorflow()
+    definition = tf.compat.v1.GraphDef.FromString(graph)
+    nodes = {node.name: node for node in definition.node}
+    for number, node in enumerate(list(definition.node)):
+        if node.op not in _SHUFFLES:
+            continue
+        node.op = _SHUFFLES[node.op]
+        del node.input[4:]
+        seeds = [nodes[name.split(":")[0]].attr["value"].tensor for name in node.input[2:4]]
+        if not anew and any(tf.make_ndarray(one) for one in seeds):
+            continue
+        digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
+        for place, value in enumerate(np.frombuffer(digest[:16], np.int64) >> 1):
+            made = definition.node.add(op="Const", name=f"{node.name}/zoo_seed_{place}")
+            made.attr["dtype"].type = tf.int64.as_datatype_enum
+            made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int64, ()))
+            node.input[2 + place] = made.name
+    return bytes(definition.SerializeToString())
+
+
+def _part(dataset: Any, index: int, world: int) -> Any:
+    """Rank `index`'s part of a data set that all ranks have made alike: files where there are enough, else batches."""
+    if world == 1:
+        return dataset
+    if not _reads_files(dataset):
+        return dataset.shard(world, index)
+    tf = _tensorflow()
+    v1 = tf.compat.v1.data
+    by_files = 1
+    try:
+        variant = tf.raw_ops.AutoShardDataset(
+            input_dataset=tf.data.experimental.to_variant(dataset),
+            num_workers=world,
+            index=index,
+            output_types=tf.nest.flatten(v1.get_output_types(dataset)),
+            output_shapes=tf.nest.flatten(v1.get_output_shapes(dataset)),
+            auto_shard_policy=by_files,
+        )
+    except tf.errors.OpError:  # fewer files than ranks
+        return dataset.shard(world, index)
+    return tf.data.experimental.from_variant(variant, dataset.element_spec)
+
+
+def _reads_files(dataset: Any) -> bool:
+    """Whether an operation reads files; False where Python code hides what is done."""
+    try:
+        definition = _tensorflow().compat.v1.GraphDef.FromString(_graph_of(dataset))
+    except UsageError:
+        return False
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return any(node.op.startswith(_READERS) for node in nodes)
+
+
+def _is_batched(dataset: Any) -> bool:
+    """Whether its elements are batches: whether the last operation that makes or undoes batches makes them."""
+    waiting = [dataset]
+    while waiting:
+        one = waiting.pop(0)
+        kind = type(one).__name__
+        if kind.endswith(_BATCHED):
+            return True
+        if not kind.endswith(_UNBATCHED):
+            waiting.extend(one._inputs())
+    return False
+
+
+def _refuse_infinite(dataset: Any, steps: int | None, purpose: str) -> None:
+    if steps is None and int(dataset.cardinality()) == _tensorflow().data.INFINITE_CARDINALITY:
+        raise UsageError(_INFINITE.format(purpose))
+
+
+def _parts(element: Any) -> tuple[Any, Any, Any]:
+    """(x, y, weights) of an element; None for what it lacks."""
+    if not isinstance(element, tuple):
+        return element, None, None
+    if not 1 <= len(element) <= 3:
+        raise UsageError(f"elements of a tf.data.Dataset are (x, y), (x, y, weights) or x. Received: {element!r}")
+    return (*element, None, None, None)[:3]
+
+
+def _batch(element: Any) -> Batch:
+    x, y, weights = _parts(element)
+    features = tuple(x) if isinstance(x, tuple | list) else (x,)
+    rows = len(next(iter(x.values())) if isinstance(x, Mapping) else features[0])
+    labels = () if y is None else tuple(y) if isinstance(y, tuple | list) else (y,)
+    return Batch(features, labels, rows, None, weights)
+
+
+def _cut_batch(batch: Batch, start: int, stop: int) -> Batch:
+    def cut(value: Any) -> Any:
+        return {key: cut(part) for key, part in value.items()} if isinstance(value, Mapping) else value[start:stop]
+
+    weights = None if batch.row_weights is None else batch.row_weights[start:stop]
+    return Batch(tuple(map(cut, batch.features)), tuple(map(cut, batch.labels)), stop - start, None, weights)
+
+
+def _records(batches: Any, columns: Columns) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for number, element in enumerate(batches.as_numpy_iterator()):
+        batch = _batch(element)
+        arrays = [*_flat(batch.features), *_flat(batch.labels)[: len(columns.labels)]]
+        made = [
+            from_array(name, array) for name, array in zip((*columns.features, *columns.labels), arrays, strict=True)
+        ]
+        plain = [c.combine_chunks() if isinstance(c, pa.ChunkedArray) else c for _, c in made]
+        yield number, pa.RecordBatch.from_arrays(plain, schema=pa.schema([one for one, _ in made]))
+
+
+def _flat(parts: tuple[Any, ...]) -> list[Any]:
+    return [array for part in parts for array in (part.values() if isinstance(part, Mapping) else (part,))]
+
+
+def _named(names: tuple[str, ...] | None, kind: str, part: Any) -> tuple[str, ...]:
+    if part is None:
+        return ()
+    if isinstance(part, Mapping):
+        return tuple(part)
+    return names or tuple(f"{kind}{i}" for i in range(len(part) if isinstance(part, tuple | list) else 1))
+
+
+def _pickled(spec: Any) -> bytes:
+    packed: bytes = cloudpickle.dumps(spec)
+    return packed
+
+
+def _unpickled(payload: bytes) -> Any:
+    _tensorflow()
+    return pickle.loads(payload)  # noqa: S301  packed by this job's own driver
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("[Op:")[0].rpartition("}}")[2].strip()
