@@ -31,6 +31,9 @@ BENCHMARKS = {
     "steps": "steps:one_rank",
     "ranks": "steps:two_ranks",
     "allreduce": "allreduce:rows",
+    "keras-tensorflow": "keras_steps:tensorflow",
+    "keras-jax": "keras_steps:jax",
+    "keras-torch": "keras_steps:torch",
     "spark-fit": "spark_fit:rows",
     "ingest-frames": "ingest:from_frames",
     "ingest-paths": "ingest:from_paths",
@@ -41,7 +44,7 @@ BENCHMARKS = {
 }
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 PINNED = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-PACKAGES = ("torch", "pyspark", "pyarrow", "numpy", "pandas")
+PACKAGES = ("torch", "keras", "tensorflow", "jax", "pyspark", "pyarrow", "numpy", "pandas")
 LIMIT_SECONDS = 1800
 
 
