@@ -1,7 +1,8 @@
 """Steps on JAX: pure functions of lists of arrays, compiled by jax.jit.
 
-Between `push` and `pull` the newest values are here and not in the Keras variables. Each number of rows compiles once
-a process.
+Between `push` and `pull` the newest values are here and not in the Keras variables. A step gives its old values away,
+so that their memory holds the new ones; the variables have copies, which stay whole whatever happens in a step. Each
+number of rows compiles once a process.
 
 The flat buffer of gradients is changed in place by the collective, through DLPack, though JAX takes arrays for
 constants: it is the output of a concatenation that nobody else holds, and is read only once the sums are in it.
@@ -13,11 +14,11 @@ import math
 from typing import Any
 
 import jax
-import keras
 import numpy as np
 from jax import numpy as jnp
 from torch.utils.dlpack import from_dlpack
 
+import keras
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
 from zoo.engine.frameworks.keras.structures import Data
@@ -30,10 +31,10 @@ class CompiledSteps:
         self._passes = passes
         self._model = passes.model
         eager = bool(self._model.compiled and self._model.run_eagerly)
-        compiled = (lambda function: function) if eager else jax.jit
-        self._train = compiled(self._train_pass)
+        compiled = (lambda function, **_: function) if eager else jax.jit
+        self._train = compiled(self._train_pass, donate_argnums=0)
         self._gradients = compiled(self._gradient_pass)
-        self._apply = compiled(self._apply_pass)
+        self._apply = compiled(self._apply_pass, donate_argnums=0)
         self._score = compiled(self._score_pass)
         self._predict = compiled(self._predict_pass)
         self._flat: Any = None
@@ -55,8 +56,9 @@ class CompiledSteps:
         return from_dlpack(jax.block_until_ready(self._flat))  # type: ignore[no-untyped-call]
 
     def apply(self, flat: Array) -> float:
+        metrics = self._state.pop("metrics")  # they are not given away
         rate, changed = self._apply(self._state, self._flat)  # the very memory of `flat`
-        self._state = self._state | changed
+        self._state = changed | {"metrics": metrics}
         return float(rate)
 
     def score(self, data: Data) -> tuple[float, tuple[np.ndarray, ...]]:
@@ -71,10 +73,10 @@ class CompiledSteps:
     def pull(self) -> None:
         for name, variables in self._variables().items():
             for variable, value in zip(variables, self._state[name], strict=True):
-                variable.assign(value)
+                variable.assign(jnp.copy(value))
 
     def push(self) -> None:
-        self._state = {name: [v.value for v in variables] for name, variables in self._variables().items()}
+        self._state = {name: [jnp.copy(v.value) for v in found] for name, found in self._variables().items()}
 
     def _variables(self) -> dict[str, list[Any]]:
         optimizer = self._passes.optimizer
