@@ -12,7 +12,7 @@ import pytest
 
 import keras
 from keras import layers
-from zoo.engine.errors import NotPicklable, UsageError, WorkerFailed
+from zoo.engine.errors import NotPicklable, TrainingDiverged, UsageError, WorkerFailed
 from zoo.orca.data import XShards
 from zoo.orca.learn import tf, tf2
 from zoo.orca.learn.metrics import MAE
@@ -141,6 +141,16 @@ def test_an_optimizer_of_orca_takes_the_place_of_the_compiled_one(inline: None) 
     tf.Estimator.from_keras(ours, optimizer=Adam(0.05, epsilon=1e-7)).fit(DATA, batch_size=ROWS, epochs=3)
     theirs.fit(X, Y, batch_size=ROWS, epochs=3, verbose=0)
     assert_same(ours, theirs)
+
+
+def test_a_creators_model_with_another_optimizer_is_scored_with_what_it_has_learned(local: None) -> None:
+    est = tf.Estimator.from_keras(
+        model_creator=lambda config: classifier(), optimizer=SGD(0.1, momentum=0.9), workers_per_node=2
+    )
+    est.fit(DATA, epochs=2)
+    expected = est.get_model().evaluate(X, Y, verbose=0, return_dict=True)
+    assert est.evaluate(DATA) == pytest.approx(expected, abs=1e-5)
+    est.fit(DATA)
 
 
 def test_a_schedule_of_orca_sets_the_rate_of_each_step(inline: None, tmp_path: Path) -> None:
@@ -461,6 +471,29 @@ def test_calls_that_cannot_be_meant(inline: None) -> None:
         tf.Estimator.from_keras(classifier(), optimizer="adamm")
     with pytest.raises(UsageError, match="device='cuda'"):
         tf.Estimator.from_keras(classifier(), device="cuda").fit(DATA)
+
+
+def test_a_model_of_keras_2_is_told_apart(inline: None) -> None:
+    legacy = type("Sequential", (), {"__module__": "tf_keras.src.engine.sequential", "__call__": lambda self: None})
+    with pytest.raises(UsageError, match="of Keras 2"):
+        tf.Estimator.from_keras(legacy())
+
+
+def test_a_loss_that_is_no_number_ends_the_run(inline: None) -> None:
+    model = classifier(optimizer=keras.optimizers.SGD(0.1))
+    features = X.copy()
+    features[50] = np.nan
+    with pytest.raises(TrainingDiverged, match="the loss is nan"):
+        tf.Estimator.from_keras(model).fit((features, Y))
+    assert len(tf.Estimator.from_keras(classifier()).fit((features, Y), stop_on_nan=False)) == 1
+
+
+def test_a_step_may_have_fewer_rows_than_ranks(local: None) -> None:
+    ours, theirs = classifier(optimizer="sgd"), classifier(optimizer="sgd")
+    few = (X[:3], Y[:3])
+    tf.Estimator.from_keras(ours, workers_per_node=2).fit(few, epochs=2, batch_size=1, shuffle=False)
+    tf.Estimator.from_keras(theirs).fit(few, epochs=2, batch_size=1, shuffle=False)
+    assert_same(ours, theirs)
 
 
 class Misspelt(keras.callbacks.Callback):

@@ -22,7 +22,7 @@ from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
 from zoo.engine.frameworks.keras.optim import RateControl
 from zoo.engine.frameworks.keras.passes import Passes
-from zoo.engine.frameworks.keras.steps import Steps, steps_of
+from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described
 from zoo.engine.progress import Progress
 from zoo.engine.values import Rank
@@ -135,14 +135,14 @@ class KerasReplica:
         variables = self._model.metrics_variables
         if self._compiled is None or not variables:
             return {}
-        self._compiled.pull()
+        self._compiled.pull(METRICS)
         arrays = [np.asarray(keras.ops.convert_to_numpy(v.value), np.float64) for v in variables]
         sums = total(np.concatenate([array.ravel() for array in arrays]))
         for variable, array in zip(variables, np.split(sums, np.cumsum([a.size for a in arrays])[:-1]), strict=True):
             variable.assign(array.reshape(variable.shape))
         results = {name: float(value) for name, value in self._model.get_metrics_result().items() if name != "loss"}
         self._model.reset_metrics()
-        self._compiled.push()
+        self._compiled.push(METRICS)
         return results
 
     def notice(self, moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:

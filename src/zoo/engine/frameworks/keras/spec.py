@@ -49,7 +49,7 @@ class KerasSpec:
         threads: of a rank's process.
         device: ``"cuda"`` for the rank's GPU; else the CPU.
         seed: of the weights that a creator makes, and of random layers.
-        learned: the last state absorbed, for a model that is made or built later.
+        learned: the last state absorbed, for a model that a creator makes.
     """
 
     model: Any
@@ -96,7 +96,8 @@ class KerasSpec:
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
-        return self._with(columns=columns, clip=None, callbacks=(), optimizer=None)
+        learned = None if self.learned is None else _without_optimizer(self.learned)
+        return self._with(columns=columns, clip=None, callbacks=(), optimizer=None, learned=learned)
 
     def weighing(
         self, weighted: bool, class_weight: Mapping[int, float] | None, config: Mapping[str, Any]
@@ -159,7 +160,8 @@ class KerasSpec:
         """
         from zoo.engine.frameworks.keras import state as states
 
-        self.learned = state
+        if not _is_model(self.model):
+            self.learned = state
         model = self.model if _is_model(self.model) else self._made
         if model is None:
             return
@@ -326,6 +328,10 @@ class KerasSpec:
             raise UsageError("the model was compiled without a loss: model.compile(optimizer=..., loss=...).")
         if self.optimizer is None and model.optimizer is None:
             raise UsageError("the model was compiled without an optimizer: model.compile(optimizer='adam', ...).")
+
+
+def _without_optimizer(state: State) -> State:
+    return replace(state, arrays={name: a for name, a in state.arrays.items() if not name.startswith("optimizer/")})
 
 
 def _arrive(payload: bytes) -> KerasSpec:

@@ -15,6 +15,8 @@ from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.structures import Data
 
+ALL, METRICS = "all", "metrics"
+
 _HOMES = {
     "tensorflow": "zoo.engine.frameworks.keras.steps_tensorflow",
     "jax": "zoo.engine.frameworks.keras.steps_jax",
@@ -40,11 +42,11 @@ class Steps(Protocol):
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
         """The outputs in inference mode."""
 
-    def pull(self) -> None:
-        """Brings all that has changed into the Keras variables."""
+    def pull(self, group: str = ALL) -> None:
+        """Brings what has changed (all of it, or `METRICS`) into the Keras variables."""
 
-    def push(self) -> None:
-        """Takes the Keras variables over, which others may have changed."""
+    def push(self, group: str = ALL) -> None:
+        """Takes the Keras variables over (all of them, or those of `METRICS`), which others may have changed."""
 
 
 def steps_of(backend: str, passes: Passes) -> Steps:

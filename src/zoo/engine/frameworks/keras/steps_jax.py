@@ -21,6 +21,7 @@ from torch.utils.dlpack import from_dlpack
 import keras
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
+from zoo.engine.frameworks.keras.steps import ALL, METRICS
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -70,20 +71,22 @@ class CompiledSteps:
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
         return arrays_of(self._predict(self._state, x))
 
-    def pull(self) -> None:
+    def pull(self, group: str = ALL) -> None:
         for name, variables in self._variables().items():
-            for variable, value in zip(variables, self._state[name], strict=True):
-                variable.assign(jnp.copy(value))
+            if group in (ALL, name):
+                for variable, value in zip(variables, self._state[name], strict=True):
+                    variable.assign(jnp.copy(value))
 
-    def push(self) -> None:
-        self._state = {name: [jnp.copy(v.value) for v in found] for name, found in self._variables().items()}
+    def push(self, group: str = ALL) -> None:
+        found = self._variables().items()
+        self._state |= {name: [jnp.copy(v.value) for v in own] for name, own in found if group in (ALL, name)}
 
     def _variables(self) -> dict[str, list[Any]]:
         optimizer = self._passes.optimizer
         return {
             "trained": self._model.trainable_variables,
             "other": self._model.non_trainable_variables,
-            "metrics": self._model.metrics_variables,
+            METRICS: self._model.metrics_variables,
             "optimizer": [] if optimizer is None else optimizer.variables,
         }
 

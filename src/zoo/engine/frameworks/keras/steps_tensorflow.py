@@ -25,6 +25,7 @@ from torch.utils.dlpack import from_dlpack
 
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
+from zoo.engine.frameworks.keras.steps import ALL
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -65,10 +66,10 @@ class CompiledSteps:
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
         return arrays_of(self._predict(x))
 
-    def pull(self) -> None:
+    def pull(self, group: str = ALL) -> None:
         """The variables are Keras' own."""
 
-    def push(self) -> None:
+    def push(self, group: str = ALL) -> None:
         """The variables are Keras' own."""
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:

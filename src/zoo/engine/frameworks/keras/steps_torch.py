@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
+import keras
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
+from zoo.engine.frameworks.keras.steps import ALL
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -61,10 +62,10 @@ class CompiledSteps:
         with torch.no_grad():
             return arrays_of(self._passes.outputs(_tensors(Data(x)).x, training=False))
 
-    def pull(self) -> None:
+    def pull(self, group: str = ALL) -> None:
         """The variables are Keras' own."""
 
-    def push(self) -> None:
+    def push(self, group: str = ALL) -> None:
         """The variables are Keras' own."""
 
     def _differentiated(self, data: Data) -> tuple[torch.Tensor, list[Any]]:
