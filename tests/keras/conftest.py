@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
-from zoo.engine.clusters.local import LocalCluster
+from zoo.engine.clusters.spark.cluster import SparkCluster
 
 
 @pytest.fixture
@@ -23,8 +24,8 @@ def inline() -> Iterator[None]:
 
 
 @pytest.fixture
-def local() -> Iterator[None]:
-    """Two ranks, each in a process of its own."""
-    session.begin(LocalCluster(cores=2))
+def two(spark: Any) -> Iterator[None]:
+    """Room for two ranks: Spark's workers, which have imported Keras when the second test asks for them."""
+    session.begin(SparkCluster(spark, 1, 2), spark=spark)
     yield
     session.end()
