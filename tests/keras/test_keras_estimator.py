@@ -496,6 +496,12 @@ def test_a_step_may_have_fewer_rows_than_ranks(two: None) -> None:
     assert_same(ours, theirs)
 
 
+def test_a_rank_may_have_no_row_at_all(two: None) -> None:
+    model = classifier()
+    (epoch,) = tf.Estimator.from_keras(model, workers_per_node=2).fit((X[:1], Y[:1]))
+    assert epoch["train_accuracy"] in (0, 1) and epoch["num_samples"] == 1
+
+
 class Misspelt(keras.callbacks.Callback):
     def on_epoch_ends(self, epoch: int, logs: Any = None) -> None:
         raise AssertionError

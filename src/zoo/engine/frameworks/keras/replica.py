@@ -131,13 +131,21 @@ class KerasReplica:
         return outputs
 
     def tally(self, total: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-        """The metrics of ``compile(metrics=...)`` over all rows trained since the last call, on all ranks together."""
-        variables = self._model.metrics_variables
-        if self._compiled is None or not variables:
-            return {}
-        self._compiled.pull(METRICS)
+        """The metrics of ``compile(metrics=...)`` over all rows trained since the last call, on all ranks together.
+
+        A rank that has never had a row has none of their variables: it takes part with zeros, and learns nothing.
+        """
+        variables = self._model.metrics_variables if self._measured and self._compiled is not None else []
+        if variables and self._compiled is not None:
+            self._compiled.pull(METRICS)
         arrays = [np.asarray(keras.ops.convert_to_numpy(v.value), np.float64) for v in variables]
-        sums = total(np.concatenate([array.ravel() for array in arrays]))
+        own = np.concatenate([np.empty(0), *(array.ravel() for array in arrays)])
+        size, holders = total(np.array([own.size, bool(own.size)], np.float64))
+        if not holders:
+            return {}
+        sums = total(own if own.size else np.zeros(int(size / holders)))
+        if not variables or self._compiled is None:
+            return {}
         for variable, array in zip(variables, np.split(sums, np.cumsum([a.size for a in arrays])[:-1]), strict=True):
             variable.assign(array.reshape(variable.shape))
         results = {name: float(value) for name, value in self._model.get_metrics_result().items() if name != "loss"}
