@@ -47,8 +47,8 @@ test: $(READY)  ## all tests that one machine without a GPU can run (< 10 min)
 	$(BIN)/python -m pytest
 
 test-keras: $(READY)  ## the tests of Keras on its other backends: JAX and PyTorch (`make test` has TensorFlow)
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -k keras tests/conformance tests/keras tests/test_benchmarks.py
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -k keras tests/conformance tests/keras tests/test_benchmarks.py
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -k keras tests/conformance tests/with_keras tests/test_benchmarks.py
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -k keras tests/conformance tests/with_keras tests/test_benchmarks.py
 
 test-cluster: $(READY)  ## the tests that start a Spark standalone cluster on this machine and kill parts of it
 	$(BIN)/python -m pytest -m cluster

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
-import keras
 from zoo.engine.contracts import Batch, Json, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import state as states

@@ -14,11 +14,11 @@ import math
 from typing import Any
 
 import jax
+import keras
 import numpy as np
 from jax import numpy as jnp
 from torch.utils.dlpack import from_dlpack
 
-import keras
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
 from zoo.engine.frameworks.keras.steps import ALL, METRICS

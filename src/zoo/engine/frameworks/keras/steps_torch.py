@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 
-import keras
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
 from zoo.engine.frameworks.keras.steps import ALL

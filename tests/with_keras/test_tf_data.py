@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow
-
-import keras
 from keras import layers
+
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.adapters import adapt
 from zoo.engine.errors import DataError, UsageError

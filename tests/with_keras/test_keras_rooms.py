@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import keras
 from keras import layers
+
 from zoo.engine.contracts import Batch, State
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.keras import backends

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
-
-import keras
 from keras import layers
+
 from zoo.engine.errors import NotPicklable, TrainingDiverged, UsageError, WorkerFailed
 from zoo.orca.data import XShards
 from zoo.orca.learn import tf, tf2
