@@ -19,7 +19,7 @@ from torch import nn
 from zoo.engine import session as sessions
 from zoo.engine.events.sinks import MemorySink
 from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
-from zoo.orca.learn import estimator as estimators
+from zoo.orca.learn import listeners
 from zoo.orca.learn.metrics import Accuracy
 from zoo.orca.learn.pytorch import Estimator
 from zoo.orca.learn.pytorch.callbacks import Callback
@@ -86,12 +86,34 @@ def undisturbed(df: Any) -> list[float]:
 
 def killed(df: Any, what: str) -> dict[str, Any]:
     heard = MemorySink()
-    estimators.ConsoleSink = lambda: heard
+    listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
     made, model = estimator(str(SCRATCH / what))
     callback = Kill(what, 13, SCRATCH / f"{what}-once")
     history = made.fit(df, **FIT, checkpoint_trigger=SeveralIteration(5), callbacks=[callback])
     resumed = [event for event in heard.events if type(event).__name__ == "Resumed"]
     return {"weights": weights(model), "epochs": len(history), "resumed_at": [event.step for event in resumed]}
+
+
+def with_keras(df: Any) -> list[float]:
+    """Losses of a Keras model with a layer that lives in __main__, and what is predicted of it."""
+    import keras
+
+    from zoo.orca.learn.tf import Estimator
+
+    class Doubled(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    keras.utils.set_random_seed(0)
+    a, b = keras.Input((1,)), keras.Input((1,), dtype="int32")
+    row = keras.layers.Concatenate()([Doubled()(a), keras.layers.Flatten()(keras.layers.Embedding(5, 4)(b))])
+    model = keras.Model([a, b], keras.layers.Dense(2, "softmax")(row))
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    made = Estimator.from_keras(model)
+    history = made.fit(df, **FIT)
+    found = made.evaluate(df, feature_cols=["a", "b"], label_cols=["y"])
+    rows = made.predict(df, feature_cols=["a", "b"]).count()
+    return [history[0]["train_loss"], history[-1]["train_loss"], found["loss"], rows]
 
 
 def without_checkpoints(df: Any) -> str:
@@ -139,6 +161,7 @@ def main() -> None:
     predicted = made.predict(rows, feature_cols=["a", "b"])
     seen["predicted"] = [predicted.count(), predicted.columns]
     seen["evaluated"] = made.evaluate(rows, feature_cols=["a", "b"], label_cols=["y"])["num_samples"]
+    seen["keras"] = with_keras(rows)
     seen["active stages"] = list(sc.statusTracker().getActiveStageIds())
     stop_orca_context()
     print(json.dumps(seen))

@@ -59,3 +59,9 @@ def test_the_cluster_is_as_good_as_before(seen: dict[str, Any]) -> None:
     assert seen["predicted"] == [101, ["a", "b", "y", "prediction"]]
     assert seen["evaluated"] == 101
     assert seen["active stages"] == []
+
+
+def test_a_keras_model_trains_and_predicts_there(seen: dict[str, Any]) -> None:
+    first, last, evaluated, rows = seen["keras"]
+    assert last < first and evaluated < first
+    assert rows == 101

@@ -94,7 +94,7 @@ class Interrupts(ConsoleSink):
 
 
 def test_ctrl_c_ends_a_gang_inside_spark(on_spark: Field, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.orca.learn.estimator.ConsoleSink", Interrupts)
+    monkeypatch.setattr("zoo.orca.learn.listeners.ConsoleSink", Interrupts)
     with pytest.raises(KeyboardInterrupt):
         estimator(AtStep(1, stuck), workers_per_node=2).fit(on_spark.keep(rows()), epochs=1, **WORDS)
 
