@@ -14,6 +14,7 @@ import numpy as np
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.structures import Data
+from zoo.engine.optional import require
 
 ALL, METRICS = "all", "metrics"
 
@@ -47,6 +48,16 @@ class Steps(Protocol):
 
     def push(self, group: str = ALL) -> None:
         """Takes the Keras variables over (all of them, or those of `METRICS`), which others may have changed."""
+
+
+def shared(array: Any) -> Any:
+    """A torch tensor over the memory of another library's array (DLPack).
+
+    Raises:
+        MissingDependency: torch, through which ranks average gradients, is not installed.
+    """
+    dlpack = require("torch.utils.dlpack", extra="torch", because="ranks average their gradients with it")
+    return dlpack.from_dlpack(array)
 
 
 def steps_of(backend: str, passes: Passes) -> Steps:

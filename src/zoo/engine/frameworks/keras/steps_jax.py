@@ -17,11 +17,10 @@ import jax
 import keras
 import numpy as np
 from jax import numpy as jnp
-from torch.utils.dlpack import from_dlpack
 
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
-from zoo.engine.frameworks.keras.steps import ALL, METRICS
+from zoo.engine.frameworks.keras.steps import ALL, METRICS, shared
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -54,7 +53,7 @@ class CompiledSteps:
         else:
             self._flat, (other, metrics) = self._gradients(self._state, data.x, data.y, data.weights)
             self._state = self._state | {"other": other, "metrics": metrics}
-        return from_dlpack(jax.block_until_ready(self._flat))  # type: ignore[no-untyped-call]
+        return shared(jax.block_until_ready(self._flat))  # type: ignore[no-untyped-call]
 
     def apply(self, flat: Array) -> float:
         metrics = self._state.pop("metrics")  # they are not given away

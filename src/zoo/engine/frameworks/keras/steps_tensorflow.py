@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from torch.utils.dlpack import from_dlpack
 
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
-from zoo.engine.frameworks.keras.steps import ALL
+from zoo.engine.frameworks.keras.steps import ALL, shared
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -52,7 +51,7 @@ class CompiledSteps:
             self._flat = tf.zeros([layout.size], layout.dtype)
         else:
             self._flat = self._gradients(data.x, data.y, data.weights)
-        return from_dlpack(tf.experimental.dlpack.to_dlpack(self._flat))
+        return shared(tf.experimental.dlpack.to_dlpack(self._flat))
 
     def apply(self, flat: Array) -> float:
         return float(self._apply(self._flat))  # the very memory of `flat`
