@@ -229,6 +229,22 @@ def test_early_stopping_stops_and_restores(inline: None) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_callbacks_may_serve_again_elsewhere(two: None) -> None:
+    class Gentle(layers.Dense):
+        pass
+
+    def made() -> keras.Model:
+        model = keras.Sequential([keras.Input((4,)), Gentle(2, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    stopping = keras.callbacks.EarlyStopping(monitor="loss", patience=1)
+    first = made()
+    stopping.set_model(first)  # as a run in this process does
+    tf.Estimator.from_keras(made(), workers_per_node=2).fit(DATA, callbacks=[stopping])
+    assert stopping.model is first
+
+
 def test_a_callback_changes_the_rate(inline: None, tmp_path: Path) -> None:
     est = tf.Estimator.from_keras(classifier(optimizer=keras.optimizers.SGD(0.1)))
     est.set_tensorboard(str(tmp_path), "app")

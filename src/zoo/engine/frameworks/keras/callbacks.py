@@ -10,6 +10,7 @@ Leaves: when a moment has come (loop), what callbacks do (they themselves).
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,6 +52,14 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]}?" if near else ""
                 raise UsageError(f"{type(callback).__name__}.{name} is no hook of Keras: nobody calls it.{hint}")
+
+
+def unbound(callbacks: Sequence[Any]) -> list[Any]:
+    """Copies that know no model: the one of an earlier run shall not travel with them."""
+    made = [copy.copy(callback) for callback in callbacks]
+    for callback in made:
+        callback._model = None
+    return made
 
 
 def writes(callback: Any) -> bool:

@@ -223,7 +223,7 @@ class KerasSpec:
             NotPicklable: naming what does not.
         """
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
-        values["callbacks"] = travel.pack(list(self.callbacks), "callbacks") if self.callbacks else ()
+        values["callbacks"] = self._packed_callbacks()
         packed = self._packed
         if packed is None and _is_model(self.model):
             packed = travel.pack(self.model, "model")
@@ -236,6 +236,13 @@ class KerasSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrive, (self.dumps(),)
+
+    def _packed_callbacks(self) -> Any:
+        if not self.callbacks or isinstance(self.callbacks, bytes):
+            return self.callbacks
+        from zoo.engine.frameworks.keras.callbacks import unbound
+
+        return travel.pack(unbound(self.callbacks), "callbacks")
 
     def _with(self, **changes: Any) -> KerasSpec:
         made = replace(self, **changes)
