@@ -393,8 +393,7 @@ def test_models_and_weights_go_to_files_and_come_back(inline: None, tmp_path: Pa
     whole, bare, old = (str(tmp_path / name) for name in ("model.keras", "weights", "model.h5"))
     est.save_keras_model(whole)
     est.save_keras_weights(bare)
-    with pytest.warns(UserWarning, match="HDF5") if sys.flags.dev_mode else pytest.MonkeyPatch.context():
-        est.save(old)
+    est.save(old)
     np.testing.assert_allclose(tf.Estimator.load_keras_model(whole).predict(X), expected, atol=1e-6)
     for path in (whole, bare, old):
         other = tf.Estimator.from_keras(classifier())
@@ -534,8 +533,9 @@ def test_callbacks_that_nobody_would_call(inline: None) -> None:
 def test_labels_of_another_shape_are_named_by_keras(inline: None) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     model.compile("sgd", "mse")
-    with pytest.raises((ValueError, RuntimeError, TypeError, Exception), match=r"(?i)shape|size|broadcast|dimension"):
-        tf.Estimator.from_keras(model).fit((X, RNG.normal(size=(ROWS, 2)).astype("float32")))
+    with pytest.raises(Exception) as raised:  # noqa: PT011  each backend has a class and words of its own
+        tf.Estimator.from_keras(model).fit((X, RNG.normal(size=(ROWS, 2)).astype("float32")), batch_size=32)
+    assert "given float32 (32, 4); the loss was given the label float32 (32, 2)" in "".join(raised.value.__notes__)
 
 
 def test_a_layer_without_a_configuration_cannot_travel(two: None) -> None:

@@ -139,6 +139,22 @@ def test_files_are_spread_over_ranks(tmp_path: Path) -> None:
     assert ranks[0] | ranks[1] == {b"0", b"1", b"2", b"3"} and not ranks[0] & ranks[1]
 
 
+@pytest.mark.parametrize("pack", [tuple, lambda pair: dict(zip(("one", "two"), pair, strict=True))])
+def test_several_targets_of_a_creator_are_no_weights(inline: None, pack: Any) -> None:
+    given = keras.Input((3,))
+    model = keras.Model(given, [layers.Dense(1, name="one")(given), layers.Dense(1, name="two")(given)])
+    model.compile("sgd", loss=["mse", "mae"], metrics={"one": ["mae"], "two": ["mae"]})
+    targets = (Y, 3 * Y)
+
+    def make(config: dict[str, Any], size: int) -> Any:
+        return data.Dataset.from_tensor_slices((X, pack(targets))).batch(size)
+
+    (epoch,) = tf.Estimator.from_keras(model).fit(make, batch_size=8, validation_data=make)
+    reference = model.evaluate(X, list(targets), verbose=0, return_dict=True)
+    assert epoch["val_one_mae"] == pytest.approx(reference["one_mae"], abs=1e-5)
+    assert epoch["val_two_mae"] == pytest.approx(reference["two_mae"], abs=1e-5)
+
+
 def test_python_code_cannot_travel_but_a_creator_can(inline: None) -> None:
     def rows() -> Any:
         yield from zip(X, Y, strict=True)

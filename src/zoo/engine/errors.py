@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import copyreg
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -45,6 +45,17 @@ class UsageError(ZooError, ValueError):
             return cls(problems[0])
         lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
         return cls(f"{len(problems)} problems:\n{lines}")
+
+    @classmethod
+    def found_by(cls, *checks: Callable[[], object]) -> list[str]:
+        """The texts of all problems that the checks raise, so that the user hears of them at once."""
+        found = []
+        for check in checks:
+            try:
+                check()
+            except UsageError as error:
+                found.append(str(error))
+        return found
 
     @classmethod
     def unknown_argument(cls, call: str, received: Iterable[str], known: Iterable[str]) -> UsageError:

@@ -68,7 +68,11 @@ class EveryEpoch(Trigger):
 
 @dataclass(frozen=True)
 class SeveralEpoch(Trigger):
-    """Fires behind every `interval`-th epoch."""
+    """Acts at every `interval`-th epoch border, counted from the model's first `fit`.
+
+    Args:
+        interval: epochs, at least 1.
+    """
 
     interval: int
 

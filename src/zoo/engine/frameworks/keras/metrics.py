@@ -11,7 +11,7 @@ Leaves: the engine's own metrics (zoo.engine.metrics).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,8 +21,8 @@ from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, travel
 from zoo.engine.metrics import FunctionMetric, Metric, MetricState, Value, by_name
 
-Kinds: TypeAlias = "tuple[tuple[tuple[int, ...], str], ...]"
-"""(shape of one row, dtype) of each array."""
+Kinds: TypeAlias = "tuple[Any, ...]"
+"""(shape of one row, dtype) of each array; a dict of them for a dict of arrays."""
 
 _KEPT = 4
 _holders: OrderedDict[bytes, Any] = OrderedDict()
@@ -38,24 +38,24 @@ class CompiledMetrics:
     Attributes:
         backend: of Keras.
         payload: (metrics, weighted metrics, names of the outputs), packed.
-        targets: how many of the labels are targets; one behind them holds the rows' weights.
+        weighted: whether the last label is the weight of its row.
         name: empty, as for all metrics with several values.
     """
 
     backend: str
     payload: bytes = field(repr=False)
-    targets: int = 1
+    weighted: bool = False
     name: str = ""
 
     @classmethod
-    def of(cls, model: Any, backend: str, targets: int) -> CompiledMetrics | None:
+    def of(cls, model: Any, backend: str, weighted: bool) -> CompiledMetrics | None:
         """Those of a model; None where it was compiled without."""
         config = model._compile_config.config if model.compiled else {}
         asked = (config.get("metrics"), config.get("weighted_metrics"))
         if not any(asked):
             return None
         names = list(getattr(model, "output_names", None) or ())
-        return cls(backend, travel.pack((*asked, names), "metrics"), targets)
+        return cls(backend, travel.pack((*asked, names), "metrics"), weighted)
 
     def start(self) -> MetricState:
         return ()
@@ -86,9 +86,9 @@ class CompiledMetrics:
     def _measure(self, holder: Any, outputs: Sequence[Any], labels: Sequence[Any]) -> None:
         """The holder's variables over these rows alone."""
         outputs, labels = _tensors(outputs), _tensors(labels)
-        weights = labels[self.targets] if len(labels) > self.targets else None
+        weights = labels.pop() if self.weighted else None
         holder.reset_metrics()
-        holder.compute_metrics(None, _single(labels[: self.targets]), _single(outputs), sample_weight=weights)
+        holder.compute_metrics(None, _single(labels), _single(outputs), sample_weight=weights)
 
     def _holder(self) -> Any:
         """A model without layers, compiled with the metrics; this process's own."""
@@ -147,21 +147,26 @@ def _array(variable: Any) -> np.ndarray:
 
 
 def _kinds(arrays: Sequence[Any]) -> Kinds:
-    return tuple((tuple(array.shape[1:]), str(array.dtype)) for array in arrays)
+    return tuple(_each(lambda array: (tuple(array.shape[1:]), str(array.dtype)), array) for array in arrays)
 
 
 def _zeros(kinds: Kinds) -> list[np.ndarray]:
-    return [np.zeros((1, *shape), dtype) for shape, dtype in kinds]
+    return [_each(lambda kind: np.zeros((1, *kind[0]), kind[1]), kind) for kind in kinds]
 
 
 def _listed(arrays: Any) -> list[Any]:
-    return [np.asarray(array) for array in (arrays if isinstance(arrays, tuple) else (arrays,))]
+    return [_each(np.asarray, array) for array in (arrays if isinstance(arrays, tuple) else (arrays,))]
+
+
+def _each(fn: Callable[[Any], Any], value: Any) -> Any:
+    """`fn` of an array, or of each array of a dict."""
+    return {key: fn(one) for key, one in value.items()} if isinstance(value, Mapping) else fn(value)
 
 
 def _tensors(arrays: Sequence[Any]) -> list[Any]:
     import keras
 
-    return [keras.ops.convert_to_tensor(array) for array in arrays]
+    return [_each(keras.ops.convert_to_tensor, array) for array in arrays]
 
 
 def _single(arrays: Sequence[Any]) -> Any:

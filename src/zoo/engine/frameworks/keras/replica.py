@@ -9,7 +9,8 @@ the end of its backward pass; the sums arrive before `update` applies them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from zoo.engine.frameworks.keras.callbacks import Audience
 from zoo.engine.frameworks.keras.optim import RateControl
 from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
-from zoo.engine.frameworks.keras.structures import Data, Structure, described
+from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
 from zoo.engine.progress import Progress
 from zoo.engine.values import Rank
 
@@ -81,7 +82,8 @@ class KerasReplica:
         self._settings.audience.batch_begins()
         if self._alone:
             return
-        self._flat = steps.gradients(self._batch)
+        with _telling(self._batch):
+            self._flat = steps.gradients(self._batch)
         if self._batch is not None:
             self._flat[self._passes.layout.stop] = float(self._settings.audience.stopping)
         ready(self._flat)
@@ -97,7 +99,8 @@ class KerasReplica:
             self._set_rate(self._settings.rates.value)
         if self._alone:
             assert self._batch is not None  # one rank has all rows of each step
-            loss, self._rate = steps.train(self._batch)
+            with _telling(self._batch):
+                loss, self._rate = steps.train(self._batch)
             wish = False
         else:
             layout = self._passes.layout
@@ -232,9 +235,10 @@ class KerasReplica:
     def _measure_once(self, data: Data) -> None:
         """Metrics make their variables when they first see rows: they see two, and forget them."""
         few = Data(*(_first(part) for part in (data.x, data.y, data.weights)))
-        outputs = self._passes.outputs(few.x, training=False)
-        self._passes.loss(few, outputs, training=False)
-        self._passes.measure(few, outputs)
+        with _telling(data):
+            outputs = self._passes.outputs(few.x, training=False)
+            self._passes.loss(few, outputs, training=False)
+            self._passes.measure(few, outputs)
         self._model.reset_metrics()
         self._measured = True
 
@@ -257,6 +261,17 @@ class KerasReplica:
         tell()
         if self._compiled is not None:
             self._compiled.push()
+
+
+@contextmanager
+def _telling(data: Data | None) -> Iterator[None]:
+    """Says with an error of the model or its loss what they were given: a backend's own words seldom do."""
+    try:
+        yield
+    except Exception as error:
+        if data is not None:
+            error.add_note(f"The model was given {told(data.x)}; the loss was given the label {told(data.y)}.")
+        raise
 
 
 def _first(part: Any) -> Any:

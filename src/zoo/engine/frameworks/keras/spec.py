@@ -71,13 +71,7 @@ class KerasSpec:
 
     def problems(self) -> list[str]:
         """Everything wrong that can be seen before a process starts, one text each."""
-        found = []
-        for check in (self._check_model, self._check_words, self._check_optimizer):
-            try:
-                check()
-            except UsageError as error:
-                found.append(str(error))
-        return found
+        return UsageError.found_by(self._check_model, self._check_words, self._check_optimizer)
 
     def check_columns(self, specs: Sequence[ArraySpec]) -> None:
         """Keras has layers for text: whether a column fits is for the model to say."""
@@ -109,7 +103,7 @@ class KerasSpec:
         """Those that the model was compiled with."""
         from zoo.engine.frameworks.keras.metrics import CompiledMetrics
 
-        found = CompiledMetrics.of(self.get_model(), self.backend, len(columns.labels) - self.weighted)
+        found = CompiledMetrics.of(self.get_model(), self.backend, self.weighted)
         return () if found is None else (found,)
 
     def place(self, rank: Rank) -> Rank:
@@ -229,9 +223,12 @@ class KerasSpec:
             packed = travel.pack(self.model, "model")
         if packed is not None:
             values["model"] = None
-        for name, value in values.items():
-            _check_travels(name, value)
-        payload: bytes = cloudpickle.dumps((values, packed))
+        try:
+            payload: bytes = cloudpickle.dumps((values, packed))
+        except Exception:  # any class may refuse in its own way: it is looked for by name
+            for name, value in values.items():
+                _check_travels(name, value)
+            raise
         return payload
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -76,6 +76,15 @@ def described(x: Any) -> Json:
     return {"dtype": str(x.dtype), "shape": list(x.shape[1:])}
 
 
+def told(arrays: Any) -> str:
+    """Element types and shapes in words: ``float32 (32, 4), int64 (32,)``."""
+    if isinstance(arrays, Mapping):
+        return "{" + ", ".join(f"{key}: {told(value)}" for key, value in arrays.items()) + "}"
+    if isinstance(arrays, list):
+        return ", ".join(map(told, arrays))
+    return "nothing" if arrays is None else f"{arrays.dtype} {tuple(arrays.shape)}"
+
+
 def zeros_like(description: Json) -> Any:
     """One row of zeros in the structure that `described` saw."""
     if "dict" in description:

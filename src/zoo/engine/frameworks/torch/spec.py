@@ -71,14 +71,7 @@ class TorchSpec:
 
     def problems(self) -> list[str]:
         """Everything wrong that can be seen before a process starts, one text each."""
-        checks = (self._check_model, self._check_optimizer, self._check_loss, self._check_words)
-        found = []
-        for check in checks:
-            try:
-                check()
-            except UsageError as error:
-                found.append(str(error))
-        return found
+        return UsageError.found_by(self._check_model, self._check_optimizer, self._check_loss, self._check_words)
 
     def check_columns(self, specs: Sequence[ArraySpec]) -> None:
         """Refuses columns that no tensor can hold, before a process starts.
