@@ -89,3 +89,25 @@ def spark(expected_leftovers: ExpectedLeftovers, tmp_path_factory: pytest.TempPa
     yield started.session
     SHARED.clear()
     sharedspark.stop(started)
+
+
+@pytest.fixture
+def inline() -> Iterator[None]:
+    """This process is the current cluster."""
+    from zoo.engine import session
+    from zoo.engine.clusters.inline import InlineCluster
+
+    session.begin(InlineCluster())
+    yield
+    session.end()
+
+
+@pytest.fixture
+def on_spark(spark: Any) -> Iterator[Any]:
+    """Spark is the current cluster, with room for two ranks; its session."""
+    from zoo.engine import session
+    from zoo.engine.clusters.spark.cluster import SparkCluster
+
+    session.begin(SparkCluster(spark, 1, 2), spark=spark)
+    yield spark
+    session.end()

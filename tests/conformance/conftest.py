@@ -10,7 +10,6 @@ from places import CLUSTERS, Here
 from rooms import FRAMEWORKS, Framework
 
 from zoo.engine import session
-from zoo.engine.clusters.inline import InlineCluster
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,22 +46,6 @@ def here(request: pytest.FixtureRequest) -> Here:
     place = CLUSTERS[request.param]
     running: Any = request.getfixturevalue("spark") if place.needs_spark else None
     return Here(request.param, place, running)
-
-
-@pytest.fixture
-def inline() -> Iterator[None]:
-    """This process is the current cluster."""
-    session.begin(InlineCluster())
-    yield
-    session.end()
-
-
-@pytest.fixture
-def on_spark(spark: Any) -> Iterator[Any]:
-    """Spark is the current cluster; its session."""
-    session.begin(CLUSTERS["spark"].cluster(spark), spark=spark)
-    yield spark
-    session.end()
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_an_optimizer_of_orca_takes_the_place_of_the_compiled_one(inline: None) 
     assert_same(ours, theirs)
 
 
-def test_a_creators_model_with_another_optimizer_is_scored_with_what_it_has_learned(two: None) -> None:
+def test_a_creators_model_with_another_optimizer_is_scored_with_what_it_has_learned(on_spark: Any) -> None:
     est = tf.Estimator.from_keras(
         model_creator=lambda config: classifier(), optimizer=SGD(0.1, momentum=0.9), workers_per_node=2
     )
@@ -229,7 +229,7 @@ def test_early_stopping_stops_and_restores(inline: None) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_callbacks_may_serve_again_elsewhere(two: None) -> None:
+def test_callbacks_may_serve_again_elsewhere(on_spark: Any) -> None:
     class Gentle(layers.Dense):
         pass
 
@@ -253,7 +253,7 @@ def test_a_callback_changes_the_rate(inline: None, tmp_path: Path) -> None:
     assert [value for _, value, _ in est.get_train_summary("LearningRate")] == pytest.approx([0.1, 0.05])
 
 
-def test_writers_run_on_rank_0_and_the_others_everywhere(two: None, tmp_path: Path) -> None:
+def test_writers_run_on_rank_0_and_the_others_everywhere(on_spark: Any, tmp_path: Path) -> None:
     class Marking(keras.callbacks.Callback):
         def on_train_end(self, logs: Any = None) -> None:
             import torch
@@ -350,7 +350,7 @@ def shapeless(config: dict[str, Any]) -> keras.Model:
     return model
 
 
-def test_a_subclassed_model_made_by_a_creator_trains_on_two_ranks(two: None, tmp_path: Path) -> None:
+def test_a_subclassed_model_made_by_a_creator_trains_on_two_ranks(on_spark: Any, tmp_path: Path) -> None:
     est = tf.Estimator.from_keras(
         model_creator=shapeless, workers_per_node=2, model_dir=str(tmp_path), config={}
     )  # fmt: skip
@@ -363,7 +363,7 @@ def test_a_subclassed_model_made_by_a_creator_trains_on_two_ranks(two: None, tmp
     assert again.evaluate(DATA) == pytest.approx(found, abs=1e-6)
 
 
-def test_ranks_drop_out_differently_and_a_run_repeats(two: None) -> None:
+def test_ranks_drop_out_differently_and_a_run_repeats(on_spark: Any) -> None:
     runs = []
     for _ in range(2):
         est = tf.Estimator.from_keras(model_creator=shapeless, workers_per_node=2, config={}, seed=5)
@@ -373,7 +373,7 @@ def test_ranks_drop_out_differently_and_a_run_repeats(two: None) -> None:
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_statistics_of_frozen_layers_stay(two: None) -> None:
+def test_statistics_of_frozen_layers_stay(on_spark: Any) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dense(2, "softmax")])
     model.layers[0].trainable = False
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -503,7 +503,7 @@ def test_a_loss_that_is_no_number_ends_the_run(inline: None) -> None:
     assert len(tf.Estimator.from_keras(classifier()).fit((features, Y), stop_on_nan=False)) == 1
 
 
-def test_a_step_may_have_fewer_rows_than_ranks(two: None) -> None:
+def test_a_step_may_have_fewer_rows_than_ranks(on_spark: Any) -> None:
     ours, theirs = classifier(optimizer="sgd"), classifier(optimizer="sgd")
     few = (X[:3], Y[:3])
     tf.Estimator.from_keras(ours, workers_per_node=2).fit(few, epochs=2, batch_size=1, shuffle=False)
@@ -511,7 +511,7 @@ def test_a_step_may_have_fewer_rows_than_ranks(two: None) -> None:
     assert_same(ours, theirs)
 
 
-def test_a_rank_may_have_no_row_at_all(two: None) -> None:
+def test_a_rank_may_have_no_row_at_all(on_spark: Any) -> None:
     model = classifier()
     (epoch,) = tf.Estimator.from_keras(model, workers_per_node=2).fit((X[:1], Y[:1]))
     assert epoch["train_accuracy"] in (0, 1) and epoch["num_samples"] == 1
@@ -538,7 +538,7 @@ def test_labels_of_another_shape_are_named_by_keras(inline: None) -> None:
     assert "given float32 (32, 4); the loss was given the label float32 (32, 2)" in "".join(raised.value.__notes__)
 
 
-def test_a_layer_without_a_configuration_cannot_travel(two: None) -> None:
+def test_a_layer_without_a_configuration_cannot_travel(on_spark: Any) -> None:
     class Stubborn(layers.Layer):
         def __init__(self, size: int) -> None:
             super().__init__()
@@ -553,7 +553,7 @@ def test_a_layer_without_a_configuration_cannot_travel(two: None) -> None:
         tf.Estimator.from_keras(model, workers_per_node=2).fit(DATA)
 
 
-def test_a_rank_that_has_another_backend_refuses(two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_has_another_backend_refuses(on_spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from zoo.engine.frameworks.keras import backends
 
     other = next(name for name in backends.BACKENDS if name != keras.backend.backend())

@@ -70,7 +70,7 @@ def test_a_shuffle_without_a_seed_draws_from_the_estimators() -> None:
     assert steps_of(dataset, 1, 5, seed=1) == steps_of(dataset, 1, 5, seed=1) != steps_of(dataset, 1, 5, seed=2)
 
 
-def test_training_on_two_ranks_is_training_on_one(two: None) -> None:
+def test_training_on_two_ranks_is_training_on_one(on_spark: Any) -> None:
     dataset = data.Dataset.from_tensor_slices((X, Y)).shuffle(ROWS).batch(10)
     models = []
     for ranks in (1, 2):
@@ -109,7 +109,7 @@ def make(config: dict[str, Any], batch_size: int) -> Any:
     return data.Dataset.from_tensor_slices((X * config.get("by", 1), Y)).shuffle(ROWS).batch(batch_size)
 
 
-def test_creators_split_what_they_make(two: None) -> None:
+def test_creators_split_what_they_make(on_spark: Any) -> None:
     est = tf2.Estimator.from_keras(model_creator=lambda config: regression(), workers_per_node=2, config={"by": 1})
     first = est.fit(make, epochs=1, batch_size=8)
     last = est.fit(make, epochs=4, batch_size=8, validation_data=make)
