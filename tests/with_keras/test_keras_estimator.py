@@ -311,8 +311,9 @@ def mean_error(y, p):
     return ops.mean(ops.abs(y - p))
 
 init_orca_context(runtime="python", cores=2)
+keras.utils.set_random_seed(0)  # a cubed error diverges from some beginnings
 model = keras.Sequential([keras.Input((4,)), Scale(3.0), layers.Dense(5, swish_like), layers.Dense(1)])
-model.compile(keras.optimizers.SGD(0.01), loss=Cubed(), metrics=[mean_error])
+model.compile(keras.optimizers.SGD(0.001), loss=Cubed(), metrics=[mean_error])
 x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 before = model.get_weights()
 est = Estimator.from_keras(model, workers_per_node=2)
