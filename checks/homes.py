@@ -19,7 +19,12 @@ HOMES = {  # library: the rooms that may import it
     "ray": ("zoo.engine.clusters.ray",),
     "torch": ("zoo.engine.frameworks.torch", "zoo.engine.frameworks.keras", "zoo.engine.collectives"),
     "keras": ("zoo.engine.frameworks.keras",),
-    "tensorflow": ("zoo.engine.frameworks.keras", "zoo.engine.frameworks.graph"),
+    "tensorflow": (
+        "zoo.engine.frameworks.tensorflow",
+        "zoo.engine.frameworks.keras",
+        "zoo.engine.frameworks.graph",
+        "zoo.tfpark",
+    ),
     "jax": ("zoo.engine.frameworks.keras",),
     "onnxruntime": ("zoo.engine.frameworks.onnx",),
     "openvino": ("zoo.engine.frameworks.onnx",),

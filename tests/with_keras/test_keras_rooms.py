@@ -19,12 +19,13 @@ from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import logs_of, writes
 from zoo.engine.frameworks.keras.passes import Layout, Passes
 from zoo.engine.frameworks.keras.structures import Structure, described, zeros_like
+from zoo.engine.frameworks.tensorflow import process
 
 HERE = keras.backend.backend()
 
 
 def test_only_tensorflows_greetings_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
-    with backends._without_greetings():
+    with process._without_greetings():
         os.write(2, b"I0000 00:00:1 cpu_feature_guard.cc:227] optimized\nsomebody else's line\n")
         os.write(2, b"To enable the following instructions: AVX\n")
     assert capfd.readouterr().err == "somebody else's line\n"

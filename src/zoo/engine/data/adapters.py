@@ -43,7 +43,7 @@ ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its a
     "pyarrow._dataset.InMemoryDataset": f"{_HERE}:adapt_in_memory",
     "pyarrow._dataset.Dataset": f"{_HERE}:adapt_files",
     "torch.utils.data": f"{_LOADERS}:adapt_loader",
-    "tensorflow.python.data": "zoo.engine.frameworks.keras.datasets:adapt_dataset",
+    "tensorflow.python.data": "zoo.engine.frameworks.tensorflow.datasets:adapt_dataset",
     "numpy.ndarray": f"{_HERE}:adapt_arrays",
     "builtins.dict": f"{_HERE}:adapt_arrays",
     "builtins.tuple": f"{_HERE}:adapt_arrays",

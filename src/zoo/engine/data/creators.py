@@ -26,7 +26,7 @@ ROWS = 32
 _TORCH = "zoo.engine.frameworks.torch.loaders:created"
 _LOADERS: Mapping[str, str] = {  # the module that a loader's class or a base of it comes from -> who makes shards of it
     "torch.utils.data": _TORCH,
-    "tensorflow.python.data": "zoo.engine.frameworks.keras.datasets:created",
+    "tensorflow.python.data": "zoo.engine.frameworks.tensorflow.datasets:created",
 }
 _UNNAMED = Columns(("x0",), ("y0",))
 

@@ -19,6 +19,7 @@ from zoo.engine.optim.optimizers import (
     ParallelAdam,
     RMSprop,
 )
+from zoo.engine.optim.rates import RateControl
 from zoo.engine.optim.schedules import (
     Default,
     Exponential,
@@ -50,6 +51,7 @@ __all__ = [
     "Plateau",
     "Poly",
     "RMSprop",
+    "RateControl",
     "SGD",
     "Schedule",
     "Scheduler",

@@ -13,11 +13,12 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.tensorflow import process
 from zoo.engine.optional import require
 
 BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brings it
@@ -25,9 +26,6 @@ BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brin
     "jax": "jax",
     "torch": "torch",
 }
-
-
-_GREETINGS = (b"I0000 ", b"E0000 ", b"WARNING: All log messages before absl", b"To enable the following instructions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,38 +113,6 @@ def _variable(name: str, value: str) -> Iterator[None]:
 # A pool that has been made keeps its threads: what comes too late in the user's own process changes nothing.
 
 
-def _limit_tensorflow(intra: int, inter: int) -> None:
-    with _without_greetings():
-        tensorflow = require("tensorflow", extra="tensorflow", because="the Keras model computes with tensorflow")
-        with suppress(RuntimeError):
-            tensorflow.config.threading.set_intra_op_parallelism_threads(intra)
-            tensorflow.config.threading.set_inter_op_parallelism_threads(inter)
-        tensorflow.config.list_logical_devices()  # starts it
-
-
-@contextmanager
-def _without_greetings() -> Iterator[None]:
-    """Leaves out what TensorFlow's C++ writes to standard error at its start, about processors and CUDA.
-
-    No setting silences it, and each rank would say it again. Everything else that is written meanwhile is written
-    behind it.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with os.fdopen(os.memfd_create("zoo-stderr"), "w+b") as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            caught.seek(0)
-            rest = [line for line in caught if not line.startswith(_GREETINGS)]
-            if rest:
-                os.write(2, b"".join(rest))
-
-
 def _limit_jax(intra: int, inter: int) -> None:
     jax = require("jax", extra="jax", because="the Keras model computes with jax")
     with _variable("PJRT_NPROC", str(intra)):
@@ -158,7 +124,7 @@ def _limit_torch(intra: int, inter: int) -> None:
 
 
 _LIMITS: Mapping[str, Callable[[int, int], None]] = {
-    "tensorflow": _limit_tensorflow,
+    "tensorflow": process.begin,
     "jax": _limit_jax,
     "torch": _limit_torch,
 }

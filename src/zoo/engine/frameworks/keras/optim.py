@@ -1,7 +1,8 @@
-"""Optimizers of `zoo.engine.optim` in Keras, and the rate of each step.
+"""Optimizers of `zoo.engine.optim` in Keras.
 
-Owns: the translation, one optimizer that Keras does not have, setting the rate where a schedule of ours says it.
-Leaves: names and arguments (zoo.engine.optim), Keras' own schedules (its optimizers follow them themselves).
+Owns: the translation, one optimizer that Keras does not have.
+Leaves: names, arguments and the rate of each step (zoo.engine.optim); Keras' own schedules, which its optimizers follow
+themselves.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ import keras
 from keras import ops
 
 from zoo.engine import optim
-from zoo.engine.contracts import Json
 from zoo.engine.errors import UsageError
-from zoo.engine.progress import Progress
 
 ACCEPTED = "an optimizer of zoo.orca.learn.optimizers, a keras.optimizers object, or the name of one"
 
@@ -38,42 +37,6 @@ def build_optimizer(given: Any) -> tuple[Any, float]:
         return keras.optimizers.get(given), 0.0
     except (ValueError, TypeError) as error:
         raise UsageError(f"not an optimizer: {given!r}. Give {ACCEPTED}.") from error
-
-
-class RateControl:
-    """Sets the learning rate of each step where a schedule of `zoo.engine.optim` says it.
-
-    Args:
-        given: what `build_optimizer` was given; anything but a description leaves the rate to Keras.
-    """
-
-    def __init__(self, given: Any = None) -> None:
-        schedule = given.schedule() if isinstance(given, optim.Optimizer) else None
-        self._schedule = None if schedule == optim.Default() else schedule
-        self._base = float(getattr(given, "learningrate", 1.0)) if self._schedule else 0.0
-        self._memory: Json = self._schedule.start() if self._schedule else None
-        self.value = self._base
-
-    def before_update(self, step: int) -> bool:
-        """Whether update number `step` needs another rate, which `value` then is."""
-        if self._schedule is None:
-            return False
-        before, self.value = self.value, self._schedule.rate(self._base, step, self._memory)
-        return self.value != before or step == 0
-
-    def after_epoch(self, progress: Progress) -> None:
-        """Tells the border of an epoch, after its validation."""
-        if self._schedule is not None:
-            self._memory = self._schedule.observe(self._memory, progress)
-
-    def state(self) -> Json:
-        """Everything to remember, in plain JSON values."""
-        return {"base": self._base, "memory": self._memory}
-
-    def load(self, state: Json) -> None:
-        """Goes back to what `state` gave; None for nothing."""
-        if state is not None and self._schedule is not None:
-            self._base, self._memory = float(state["base"]), state["memory"]
 
 
 @keras.saving.register_keras_serializable("zoo")

@@ -21,10 +21,10 @@ from zoo.engine.contracts import Batch, Json, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
-from zoo.engine.frameworks.keras.optim import RateControl
 from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
+from zoo.engine.optim import RateControl
 from zoo.engine.progress import Progress
 from zoo.engine.values import Rank
 

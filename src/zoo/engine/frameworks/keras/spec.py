@@ -22,7 +22,7 @@ from zoo.engine.frameworks.keras import backends, travel
 from zoo.engine.frameworks.keras.backends import Threads
 from zoo.engine.frameworks.keras.structures import Structure, zeros_like
 from zoo.engine.jobs import Columns
-from zoo.engine.optim import Clip
+from zoo.engine.optim import Clip, RateControl
 
 if TYPE_CHECKING:
     from zoo.engine.frameworks.keras.metrics import CompiledMetrics
@@ -129,7 +129,6 @@ class KerasSpec:
         """
         keras = backends.begin(self.backend, rank.threads, self.threads)
         from zoo.engine.frameworks.keras.callbacks import Audience
-        from zoo.engine.frameworks.keras.optim import RateControl
         from zoo.engine.frameworks.keras.passes import Passes
         from zoo.engine.frameworks.keras.replica import KerasReplica, Settings
 

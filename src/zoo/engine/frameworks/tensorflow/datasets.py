@@ -18,7 +18,6 @@ Leaves: which columns of other data are what (structures), rows in steps (loop).
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,6 @@ from functools import cached_property
 from typing import Any
 
 import cloudpickle
-import numpy as np
 import pyarrow as pa
 
 from zoo.engine.contracts import Batch, Extent, Feed, FeedRequest, Shards
@@ -34,21 +32,18 @@ from zoo.engine.data.adapters import Adapted
 from zoo.engine.data.columns import from_array
 from zoo.engine.data.plan import part_of
 from zoo.engine.errors import DataError, UsageError
-from zoo.engine.jobs import Columns
-from zoo.engine.optional import require
-
-_BATCHED = ("BatchDataset", "PaddedBatchDataset", "RebatchDataset")
-_UNBATCHED = ("UnbatchDataset", "FlatMapDataset", "InterleaveDataset")
-_SHUFFLES = {  # operation: the one that keeps its seeds itself
-    "ShuffleDataset": "ShuffleDataset",
-    "ShuffleDatasetV3": "ShuffleDataset",
-    "ShuffleAndRepeatDatasetV2": "ShuffleAndRepeatDataset",
-}
-_READERS = ("TextLineDataset", "TFRecordDataset", "FixedLengthRecordDataset")
-_INFINITE = (
-    "the {} data set never ends. Leave repeat() out (epochs repeat it), or say how many steps an epoch has: "
-    "steps_per_epoch=..., validation_steps=..."
+from zoo.engine.frameworks.tensorflow.pipelines import (
+    dataset_of,
+    elements,
+    graph_of,
+    is_batched,
+    part_of_rank,
+    refuse_infinite,
+    seeded,
+    with_seeds,
 )
+from zoo.engine.frameworks.tensorflow.process import eagerly, library
+from zoo.engine.jobs import Columns
 
 
 def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> Adapted:
@@ -62,13 +57,13 @@ def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str
     Raises:
         UsageError: it holds a Python function or generator, or another element than (x, y) and its kin.
     """
-    shards = DatasetShards(_graph_of(data), _pickled(data.element_spec), _is_batched(data), features, labels)
+    shards = DatasetShards(graph_of(data), _pickled(data.element_spec), is_batched(data), features, labels)
     return Adapted(shards, shards.columns)
 
 
 def created(loader: Any, columns: Columns, named: bool, rows: int) -> Shards:
     """What a creator function has made on this rank; see `zoo.engine.data.creators`."""
-    return CreatedDataset(loader if _is_batched(loader) else loader.batch(rows), columns)
+    return CreatedDataset(loader if is_batched(loader) else loader.batch(rows), columns)
 
 
 @dataclass(frozen=True)
@@ -107,24 +102,29 @@ class DatasetShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows): every `world`-th batch."""
-        batches = self._cut(32, 0)
-        _refuse_infinite(batches, None, "given")
-        return _records(batches.shard(world, index), self.columns)
+        with eagerly():
+            batches = self._cut(32, 0)
+            refuse_infinite(batches, None, "given")
+            mine = batches.shard(world, index)
+        return _records(mine, self.columns)
 
     def peek(self) -> pa.RecordBatch | None:
         """One or two of the first rows; None where there are none."""
-        found = next(_records(self._cut(2, 0).take(1), self.columns), None)
+        with eagerly():
+            first = self._cut(2, 0).take(1)
+        found = next(_records(first, self.columns), None)
         return None if found is None else found[1]
 
     def feed(self, request: FeedRequest) -> Feed:
         """This rank's rows of each step."""
-        batches = self._cut(request.batch_size, request.seed)
-        _refuse_infinite(batches, request.steps, request.purpose)
-        return SharedFeed(batches, request)
+        with eagerly():
+            batches = self._cut(request.batch_size, request.seed)
+            refuse_infinite(batches, request.steps, request.purpose)
+            return SharedFeed(batches, request)
 
     def _cut(self, rows: int, seed: int) -> Any:
         """The data set in batches of so many rows."""
-        dataset = _dataset_of(_seeded(self.graph, seed), _unpickled(self.spec))
+        dataset = dataset_of(seeded(self.graph, seed), _unpickled(self.spec))
         return dataset.rebatch(rows) if self.batched else dataset.batch(rows)
 
 
@@ -150,10 +150,12 @@ class SharedFeed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
         while self._begun < epoch:  # a shuffle draws anew for each epoch: those before this one must have drawn
-            next(iter(self._batches), None)
+            next(elements(self._batches), None)
             self._begun += 1
         self._begun = epoch + 1
-        for element in self._batches.skip(start).as_numpy_iterator():
+        with eagerly():
+            rest = self._batches.skip(start)
+        for element in elements(rest):
             batch = _batch(element)
             mine = part_of(range(batch.weight), self._rank.index, self._rank.world)
             yield replace(_cut_batch(batch, mine.start, mine.stop), total=batch.weight)
@@ -185,21 +187,26 @@ class CreatedDataset:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows): every `world`-th batch."""
-        _refuse_infinite(self.dataset, None, "given")
-        return _records(self.dataset.shard(world, index), self._columns())
+        with eagerly():
+            refuse_infinite(self.dataset, None, "given")
+            mine = self.dataset.shard(world, index)
+        return _records(mine, self._columns())
 
     def peek(self) -> pa.RecordBatch | None:
         """The first rows; None where there are none."""
-        found = next(_records(self.dataset.take(1), self._columns()), None)
+        with eagerly():
+            first = self.dataset.take(1)
+        found = next(_records(first, self._columns()), None)
         return None if found is None else found[1].slice(0, 2)
 
     def feed(self, request: FeedRequest) -> Feed:
         """This rank's own batches."""
-        _refuse_infinite(self.dataset, request.steps, request.purpose)
-        rank, dataset = request.rank, _with_seeds(self.dataset, request.seed)
-        if request.batch_size % rank.world:  # ranks were asked for different numbers of rows, and take batches in turns
-            dataset = dataset.rebatch(-(-request.batch_size // rank.world))
-        return OwnFeed(_part(dataset, rank.index, rank.world))
+        with eagerly():
+            refuse_infinite(self.dataset, request.steps, request.purpose)
+            rank, dataset = request.rank, with_seeds(self.dataset, request.seed)
+            if request.batch_size % rank.world:  # ranks were asked for different numbers of rows, and take turns
+                dataset = dataset.rebatch(-(-request.batch_size // rank.world))
+            return OwnFeed(part_of_rank(dataset, rank.index, rank.world))
 
     def _columns(self) -> Columns:
         x, y, _ = _parts(self.dataset.element_spec)
@@ -218,123 +225,14 @@ class OwnFeed:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
-        for element in self._batches.skip(start).as_numpy_iterator():
-            yield _batch(element)
+        with eagerly():
+            rest = self._batches.skip(start)
+        yield from map(_batch, elements(rest))
         while True:
             yield Batch((), (), 0)
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _tensorflow() -> Any:
-    return require("tensorflow", extra="tensorflow", because="the data is a tf.data.Dataset")
-
-
-def _graph_of(dataset: Any) -> bytes:
-    tf = _tensorflow()
-    fail = 2  # for a pipeline whose state cannot travel
-    try:
-        variant = tf.data.experimental.to_variant(dataset)
-        return bytes(tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=fail).numpy())
-    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
-        raise UsageError(
-            f"this tf.data.Dataset cannot travel to the ranks: {_first_line(error)}\n  It holds Python code "
-            "(py_function, numpy_function, from_generator) or a resource of this process. Give a function that makes "
-            "it there: fit(data=lambda config, batch_size: make_dataset()...)."
-        ) from error
-
-
-def _dataset_of(graph: bytes, spec: Any) -> Any:
-    tf = _tensorflow()
-    return tf.data.experimental.from_variant(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
-
-
-def _with_seeds(dataset: Any, seed: int) -> Any:
-    """The data set with new seeds for its shuffles; itself where it holds Python code, which no graph can tell.
-
-    Those that it has may come from TensorFlow's global seed, and so from how much each rank has drawn before.
-    """
-    try:
-        return _dataset_of(_seeded(_graph_of(dataset), seed, anew=True), dataset.element_spec)
-    except UsageError:
-        return dataset
-
-
-def _seeded(graph: bytes, seed: int, *, anew: bool = False) -> bytes:
-    """The graph with shuffles that draw from seeds of its own, and not from a resource of the process that made it.
-
-    A shuffle without a seed gets one (`anew`: each of them does), so that every rank shuffles alike.
-    """
-    tf = _tensorflow()
-    definition = tf.compat.v1.GraphDef.FromString(graph)
-    nodes = {node.name: node for node in definition.node}
-    for number, node in enumerate(list(definition.node)):
-        if node.op not in _SHUFFLES:
-            continue
-        node.op = _SHUFFLES[node.op]
-        del node.input[4:]
-        seeds = [nodes[name.split(":")[0]].attr["value"].tensor for name in node.input[2:4]]
-        if not anew and any(tf.make_ndarray(one) for one in seeds):
-            continue
-        digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
-        for place, value in enumerate(np.frombuffer(digest[:16], np.int64) >> 1):
-            made = definition.node.add(op="Const", name=f"{node.name}/zoo_seed_{place}")
-            made.attr["dtype"].type = tf.int64.as_datatype_enum
-            made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int64, ()))
-            node.input[2 + place] = made.name
-    return bytes(definition.SerializeToString())
-
-
-def _part(dataset: Any, index: int, world: int) -> Any:
-    """Rank `index`'s part of a data set that all ranks have made alike: files where there are enough, else batches."""
-    if world == 1:
-        return dataset
-    if not _reads_files(dataset):
-        return dataset.shard(world, index)
-    tf = _tensorflow()
-    v1 = tf.compat.v1.data
-    by_files = 1
-    try:
-        variant = tf.raw_ops.AutoShardDataset(
-            input_dataset=tf.data.experimental.to_variant(dataset),
-            num_workers=world,
-            index=index,
-            output_types=tf.nest.flatten(v1.get_output_types(dataset)),
-            output_shapes=tf.nest.flatten(v1.get_output_shapes(dataset)),
-            auto_shard_policy=by_files,
-        )
-    except tf.errors.OpError:  # fewer files than ranks
-        return dataset.shard(world, index)
-    return tf.data.experimental.from_variant(variant, dataset.element_spec)
-
-
-def _reads_files(dataset: Any) -> bool:
-    """Whether an operation reads files; False where Python code hides what is done."""
-    try:
-        definition = _tensorflow().compat.v1.GraphDef.FromString(_graph_of(dataset))
-    except UsageError:
-        return False
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    return any(node.op.startswith(_READERS) for node in nodes)
-
-
-def _is_batched(dataset: Any) -> bool:
-    """Whether its elements are batches: whether the last operation that makes or undoes batches makes them."""
-    waiting = [dataset]
-    while waiting:
-        one = waiting.pop(0)
-        kind = type(one).__name__
-        if kind.endswith(_BATCHED):
-            return True
-        if not kind.endswith(_UNBATCHED):
-            waiting.extend(one._inputs())
-    return False
-
-
-def _refuse_infinite(dataset: Any, steps: int | None, purpose: str) -> None:
-    if steps is None and int(dataset.cardinality()) == _tensorflow().data.INFINITE_CARDINALITY:
-        raise UsageError(_INFINITE.format(purpose))
 
 
 def _parts(element: Any) -> tuple[Any, Any, Any]:
@@ -363,7 +261,7 @@ def _cut_batch(batch: Batch, start: int, stop: int) -> Batch:
 
 
 def _records(batches: Any, columns: Columns) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for number, element in enumerate(batches.as_numpy_iterator()):
+    for number, element in enumerate(elements(batches)):
         batch = _batch(element)
         arrays = [*_flat(batch.features), *_flat(batch.labels)[: len(columns.labels)]]
         made = [
@@ -391,9 +289,5 @@ def _pickled(spec: Any) -> bytes:
 
 
 def _unpickled(payload: bytes) -> Any:
-    _tensorflow()
+    library("the data is a tf.data.Dataset")
     return pickle.loads(payload)  # noqa: S301  packed by this job's own driver
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("[Op:")[0].rpartition("}}")[2].strip()

@@ -1,0 +1,73 @@
+"""TensorFlow in this process: how many threads it has, and whether it computes at once or makes graphs.
+
+Its thread pools are made when it computes for the first time, and kept.
+
+Owns: that, and silence at its start.
+Leaves: what is computed (keras, graph).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from types import ModuleType
+from typing import Any
+
+from zoo.engine.optional import require
+
+_GREETINGS = (b"I0000 ", b"E0000 ", b"WARNING: All log messages before absl", b"To enable the following instructions")
+
+
+def library(because: str = "the model computes with tensorflow") -> ModuleType:
+    """The module ``tensorflow``.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    return require("tensorflow", extra="tensorflow", because=because)
+
+
+def begin(intra: int, inter: int) -> None:
+    """Starts TensorFlow. A pool that has been made keeps its threads: what comes too late changes nothing.
+
+    Args:
+        intra: threads that share one operation.
+        inter: operations that run side by side.
+    """
+    with _without_greetings():
+        tensorflow = library()
+        with suppress(RuntimeError):
+            tensorflow.config.threading.set_intra_op_parallelism_threads(intra)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(inter)
+        tensorflow.config.list_logical_devices()  # starts it
+
+
+def eagerly() -> AbstractContextManager[Any]:
+    """Computes at once in the block, also in a program that has disabled it (``tf.compat.v1``)."""
+    context: AbstractContextManager[Any] = library().__internal__.eager_context.eager_mode()
+    return context
+
+
+@contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Leaves out what TensorFlow's C++ writes to standard error at its start, about processors and CUDA.
+
+    No setting silences it, and each rank would say it again. Everything else that is written meanwhile is written
+    behind it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with os.fdopen(os.memfd_create("zoo-stderr"), "w+b") as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            caught.seek(0)
+            rest = [line for line in caught if not line.startswith(_GREETINGS)]
+            if rest:
+                os.write(2, b"".join(rest))
