@@ -143,8 +143,9 @@ def _check_batch(batch_size: int) -> None:
 
 
 def _check_measurable(metrics: tuple[Metric, ...], columns: Columns) -> None:
-    if metrics and not columns.labels:
+    needing = [metric.name for metric in metrics if getattr(metric, "needs_labels", True)]
+    if needing and not columns.labels:
         raise UsageError(
             "label columns is None; it should not be None where metrics are measured "
-            f"({', '.join(metric.name for metric in metrics)}): give label_cols, or labels with the arrays."
+            f"({', '.join(needing)}): give label_cols, or labels with the arrays."
         )

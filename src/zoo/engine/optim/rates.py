@@ -28,6 +28,11 @@ class RateControl:
         self._memory: Json = self._schedule.start() if self._schedule else None
         self.value = self._base
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether a schedule says the rate; else it is the framework's."""
+        return self._schedule is not None
+
     def before_update(self, step: int) -> bool:
         """Whether update number `step` needs another rate, which `value` then is."""
         if self._schedule is None:

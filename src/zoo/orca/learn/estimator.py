@@ -368,8 +368,8 @@ class Estimator:
         return adapted
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
-        """The model's own metrics and the estimator's; without targets only what was asked for."""
-        return (*(self._spec.metrics(asked) if asked.labels else ()), *metrics)
+        """The model's own metrics and the estimator's."""
+        return (*self._spec.metrics(asked), *metrics)
 
     def _world(self, cluster: Cluster) -> int:
         return cluster.nodes * self._workers_per_node

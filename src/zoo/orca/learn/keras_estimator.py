@@ -239,8 +239,9 @@ def make_estimator(
     from zoo.engine.frameworks.keras import backends
     from zoo.engine.frameworks.keras.metrics import adapt_all
     from zoo.engine.frameworks.keras.spec import KerasSpec
+    from zoo.engine.frameworks.tensorflow.process import Threads
 
     made = KerasSpec(
-        model=model, backend=backends.current(), seed=seed, threads=backends.Threads(*threads), **spec
+        model=model, backend=backends.current(), seed=seed, threads=Threads(*threads), **spec
     )  # fmt: skip
     return kind(made, adapt_all, metrics=metrics, model_dir=model_dir, workers_per_node=workers_per_node, seed=seed)

@@ -14,11 +14,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.tensorflow import process
+from zoo.engine.frameworks.tensorflow.process import Threads
 from zoo.engine.optional import require
 
 BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brings it
@@ -26,19 +26,6 @@ BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brin
     "jax": "jax",
     "torch": "torch",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """Threads of one process.
-
-    Attributes:
-        intra: that share the work of one operation; None: the rank's own share of the cores.
-        inter: operations that TensorFlow runs side by side; None: one, as the graph of a step is mostly a chain.
-    """
-
-    intra: int | None = None
-    inter: int | None = None
 
 
 def begin(backend: str, threads: int = 0, asked: Threads | None = None) -> ModuleType:

@@ -19,8 +19,8 @@ from zoo.engine.contracts import Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import NotPicklable, UsageError
 from zoo.engine.frameworks.keras import backends, travel
-from zoo.engine.frameworks.keras.backends import Threads
 from zoo.engine.frameworks.keras.structures import Structure, zeros_like
+from zoo.engine.frameworks.tensorflow.process import Threads
 from zoo.engine.jobs import Columns
 from zoo.engine.optim import Clip, RateControl
 
@@ -100,7 +100,9 @@ class KerasSpec:
         return self._with(weighted=weighted, class_weight=class_weight, config={**self.config, **config})
 
     def metrics(self, columns: Columns) -> tuple[CompiledMetrics, ...]:
-        """Those that the model was compiled with."""
+        """Those that the model was compiled with; without targets there is nothing to measure."""
+        if not columns.labels:
+            return ()
         from zoo.engine.frameworks.keras.metrics import CompiledMetrics
 
         found = CompiledMetrics.of(self.get_model(), self.backend, self.weighted)

@@ -12,12 +12,26 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from zoo.engine.optional import require
 
 _GREETINGS = (b"I0000 ", b"E0000 ", b"WARNING: All log messages before absl", b"To enable the following instructions")
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Threads of one process.
+
+    Attributes:
+        intra: that share the work of one operation; None: the rank's own share of the cores.
+        inter: operations that TensorFlow runs side by side; None: one, as the graph of a step is mostly a chain.
+    """
+
+    intra: int | None = None
+    inter: int | None = None
 
 
 def library(because: str = "the model computes with tensorflow") -> ModuleType:
