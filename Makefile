@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup fix check demo test test-keras test-cluster test-gpu bench
+.PHONY: help setup fix check demo test test-keras test-tensorflow test-cluster test-gpu bench
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(READY)  ## all tests that one machine without a GPU can run (< 10 min)
 test-keras: $(READY)  ## the tests of Keras on its other backends: JAX and PyTorch (`make test` has TensorFlow)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -k keras tests/conformance tests/with_keras tests/test_benchmarks.py
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -k keras tests/conformance tests/with_keras tests/test_benchmarks.py
+
+test-tensorflow: $(READY)  ## the tests of TensorFlow graphs and TFPark
+	$(BIN)/python -m pytest -m tensorflow
 
 test-cluster: $(READY)  ## the tests that start a Spark standalone cluster on this machine and kill parts of it
 	$(BIN)/python -m pytest -m cluster

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from places import CLUSTERS, Here
-from rooms import FRAMEWORKS, Framework
+from rooms import FRAMEWORKS, GRAPH, Framework
 
 from zoo.engine import session
 
@@ -18,12 +18,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     A test may name its clusters itself.
     """
     if "framework" in metafunc.fixturenames:
-        metafunc.parametrize("framework", FRAMEWORKS, indirect=True)
+        named = [pytest.param(name, marks=_marks(name)) for name in FRAMEWORKS]
+        metafunc.parametrize("framework", named, indirect=True)
     if "world" in metafunc.fixturenames:
         pairs = [(name, world) for name, place in CLUSTERS.items() for world in place.worlds]
         metafunc.parametrize("here, world", pairs, indirect=["here"], ids=[f"{name}-{world}" for name, world in pairs])
     elif "here" in metafunc.fixturenames and not _names_its_clusters(metafunc):
         metafunc.parametrize("here", CLUSTERS, indirect=True)
+
+
+def _marks(framework: str) -> tuple[pytest.MarkDecorator, ...]:
+    return (pytest.mark.tensorflow,) if framework == GRAPH else ()
 
 
 def _names_its_clusters(metafunc: pytest.Metafunc) -> bool:

@@ -165,8 +165,15 @@ def _keras() -> Framework:
     return KerasFramework()
 
 
+def _graph() -> Framework:
+    from rooms_graph import GraphFramework
+
+    return GraphFramework()
+
+
 KERAS = f"keras-{os.environ.get('KERAS_BACKEND', 'tensorflow')}"
 """A process has Keras with one backend: the suite runs once for each (`make test-keras`)."""
 
-FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {"torch": TorchFramework, KERAS: _keras}
+GRAPH = "graph"
+FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {"torch": TorchFramework, KERAS: _keras, GRAPH: _graph}
 """Made when a test asks for them, so that nothing is imported for tests that do not."""
