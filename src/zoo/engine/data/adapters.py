@@ -35,6 +35,7 @@ _CREATORS = "zoo.engine.data.creators"
 _CREATOR = "adapt_creator"
 
 ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its adapter
+    "pyspark.core.rdd": "zoo.engine.clusters.spark.rdds:adapt_rdd",
     "pyspark.sql": "zoo.engine.clusters.spark.frames:adapt_frame",
     "pandas": f"{_HERE}:adapt_pandas",
     "pyarrow.lib.Table": f"{_HERE}:adapt_arrow",
@@ -60,7 +61,7 @@ PROTOCOLS: Mapping[str, str] = {  # a method that any type may have -> its adapt
 }
 
 ACCEPTED = (
-    "a Spark DataFrame, a pandas DataFrame, an Arrow table, reader or Parquet dataset, any frame with "
+    "a Spark DataFrame, an RDD of rows, a pandas DataFrame, an Arrow table, reader or Parquet dataset, any frame with "
     "__arrow_c_stream__ (Polars, DuckDB, ...), XShards, numpy arrays as x, (x, y), [x0, x1] or {'x': x, 'y': y}, "
     "a Parquet path or URL, a torch DataLoader, a tf.data.Dataset, or a function that creates one"
 )

@@ -77,7 +77,7 @@ class Estimator:
     def fit(
         self,
         data: Any,
-        epochs: int = 1,
+        epochs: int | None = 1,
         batch_size: int | None = None,
         feature_cols: Names = None,
         label_cols: Names = None,
@@ -104,7 +104,7 @@ class Estimator:
         Args:
             data: a Spark DataFrame, pandas or any Arrow frame, arrays, XShards, a Parquet path, a torch DataLoader, or
                 a function ``f(config, batch_size)`` that creates one.
-            epochs: further epochs.
+            epochs: further epochs; None: `end_trigger` or `max_steps` says when to end.
             batch_size: rows per step over ALL ranks (default 32, or a loader's own).
             feature_cols: columns of the model's inputs, in the order of its arguments.
             label_cols: columns of the targets.
@@ -146,7 +146,7 @@ class Estimator:
             columns=train.columns,
             batch_size=rows,
             end=end_of(start, epochs, max_steps, end_trigger),
-            epochs=start.epoch + epochs,
+            epochs=None if epochs is None else start.epoch + epochs,
             start=start,
             state=self._state,
             seed=self._seed,

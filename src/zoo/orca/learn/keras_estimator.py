@@ -23,7 +23,7 @@ class KerasEstimator(estimator.Estimator):
     def fit(  # type: ignore[override]
         self,
         data: Any,
-        epochs: int = 1,
+        epochs: int | None = 1,
         batch_size: int | None = None,
         *,
         feature_cols: Names = None,

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from zoo.engine import checkpoint
@@ -81,14 +83,22 @@ def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int) -> 
     return dataclasses.replace(progress, step_in_epoch=step, epoch_ended=False)
 
 
-def end_of(start: Progress, epochs: int, max_steps: int | None, trigger: Any) -> Trigger:
-    """The first of: so many further epochs, so many further steps, the user's own trigger."""
-    if epochs < 1:
+def end_of(start: Progress, epochs: int | None, max_steps: int | None, trigger: Any) -> Trigger:
+    """The first of: so many further epochs, so many further steps, the user's own trigger.
+
+    Raises:
+        UsageError: none of them, or less than one epoch.
+    """
+    if epochs is not None and epochs < 1:
         raise UsageError(f"epochs must be at least 1. Received: {epochs}")
-    end: Trigger = MaxEpoch(start.epoch + epochs)
+    ends: list[Trigger] = [] if epochs is None else [MaxEpoch(start.epoch + epochs)]
     if max_steps is not None:
-        end = end | MaxIteration(start.step + max_steps)
-    return end if trigger is None else end | convert_trigger(trigger)
+        ends.append(MaxIteration(start.step + max_steps))
+    if trigger is not None:
+        ends.append(convert_trigger(trigger))
+    if not ends:
+        raise UsageError("nothing says when training ends: give epochs, max_steps or end_trigger.")
+    return reduce(or_, ends)
 
 
 def rows_per_step(asked: int | None, adapted: Adapted, default: int = 32) -> int:

@@ -25,7 +25,7 @@ from zoo.engine.optim import Clip, RateControl
 
 if TYPE_CHECKING:
     from zoo.engine.frameworks.graph.home import Home, Schedules
-    from zoo.engine.frameworks.graph.program import Copy, Program
+    from zoo.engine.frameworks.graph.program import Copy, Program, Turn
     from zoo.engine.frameworks.graph.replica import GraphReplica
 
 
@@ -75,7 +75,7 @@ class GraphSpec:
         from zoo.engine.frameworks.graph import ports
 
         wanted = self._ports(len(specs))
-        if found := ports.problems(wanted, specs):
+        if found := ports.problems(wanted, specs[: len(wanted)]):
             raise UsageError.listing(found)
 
     def for_training(self, columns: Columns, clip: Clip | None, callbacks: Sequence[Any]) -> GraphSpec:
@@ -118,6 +118,10 @@ class GraphSpec:
         """The same graph with values that the program feeds itself, and a ``ConfigProto``."""
         program = replace(self.program, feeds={**self.program.feeds, **feeds})
         return self._with(program=program, session_config=session_config or self.session_config)
+
+    def with_turns(self, turns: Sequence[Turn]) -> GraphSpec:
+        """The same graph with kinds of steps of its own, in place of an optimizer."""
+        return self._with(program=replace(self.program, turns=tuple(turns)))
 
     def metrics(self, columns: Columns) -> tuple[Metric, ...]:
         """Those that the program named."""
@@ -210,6 +214,8 @@ class GraphSpec:
 
     def _ports(self, columns: int) -> Sequence[Any]:
         inputs, labels = self.program.inputs, self.program.labels
+        if not labels and columns > len(inputs):  # data may have targets that nobody asks for
+            return inputs
         if columns not in (len(inputs), len(inputs) + len(labels)):
             told = ", ".join(map(str, (*inputs, *labels)))
             raise UsageError(

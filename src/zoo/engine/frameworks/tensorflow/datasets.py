@@ -40,6 +40,7 @@ from zoo.engine.frameworks.tensorflow.pipelines import (
     part_of_rank,
     refuse_infinite,
     seeded,
+    size_of_batches,
     with_seeds,
 )
 from zoo.engine.frameworks.tensorflow.process import eagerly, library
@@ -57,7 +58,8 @@ def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str
     Raises:
         UsageError: it holds a Python function or generator, or another element than (x, y) and its kin.
     """
-    shards = DatasetShards(graph_of(data), _pickled(data.element_spec), is_batched(data), features, labels)
+    spec = _pickled(data.element_spec)
+    shards = DatasetShards(graph_of(data), spec, is_batched(data), features, labels, size_of_batches(data))
     return Adapted(shards, shards.columns)
 
 
@@ -76,6 +78,7 @@ class DatasetShards:
         batched: whether its elements are batches.
         features: names for the parts of x; None where nobody has named them.
         labels: names for the parts of y.
+        batch_size: rows of its batches; None where they are none, or only reading tells.
     """
 
     graph: bytes = field(repr=False)
@@ -83,6 +86,7 @@ class DatasetShards:
     batched: bool
     features: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
+    batch_size: int | None = None
 
     @cached_property
     def columns(self) -> Columns:

@@ -161,15 +161,39 @@ def _reads_files(dataset: Any) -> bool:
 
 def is_batched(dataset: Any) -> bool:
     """Whether its elements are batches: whether the last operation that makes or undoes batches makes them."""
+    return _batching(dataset) is not None
+
+
+def size_of_batches(dataset: Any) -> int | None:
+    """Rows of its batches; None where its elements are rows, or only reading tells."""
+    size = getattr(_batching(dataset), "_batch_size", None)
+    found = None if size is None else library(_WHY).get_static_value(size)
+    return None if found is None or int(found) < 1 else int(found)
+
+
+def operations(dataset: Any) -> Iterator[str]:
+    """Names of the operations that make it, the last one first: ``"Shuffle"``, ``"Batch"``, ``"Repeat"``, ..."""
+    for one in _stages(dataset):
+        yield type(one).__name__.strip("_").removesuffix("Dataset").removeprefix("Parallel")
+
+
+def _batching(dataset: Any) -> Any:
+    """The last operation that makes or undoes batches, if it makes them."""
+    for one in _stages(dataset):
+        kind = type(one).__name__
+        if kind.endswith(_BATCHED):
+            return one
+        if kind.endswith(_UNBATCHED):
+            return None
+    return None
+
+
+def _stages(dataset: Any) -> Iterator[Any]:
     waiting = [dataset]
     while waiting:
         one = waiting.pop(0)
-        kind = type(one).__name__
-        if kind.endswith(_BATCHED):
-            return True
-        if not kind.endswith(_UNBATCHED):
-            waiting.extend(one._inputs())
-    return False
+        yield one
+        waiting.extend(one._inputs())
 
 
 def refuse_infinite(dataset: Any, steps: int | None, purpose: str) -> None:

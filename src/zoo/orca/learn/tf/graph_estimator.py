@@ -21,6 +21,11 @@ class GraphEstimator(estimator.Estimator):
     """Trains, evaluates and applies a graph on the current cluster; its variables stay those of the session."""
 
     @property
+    def made_elsewhere(self) -> bool:
+        """Whether the program has made the train operation itself."""
+        return self._spec.optimizer is None
+
+    @property
     def sess(self) -> Any:
         """The session: after `fit` its variables hold the trained values."""
         return self._spec.get_model()
@@ -28,7 +33,7 @@ class GraphEstimator(estimator.Estimator):
     def fit(  # type: ignore[override]
         self,
         data: Any,
-        epochs: int = 1,
+        epochs: int | None = 1,
         batch_size: int | None = None,
         feature_cols: Names = None,
         label_cols: Names = None,
@@ -60,7 +65,7 @@ class GraphEstimator(estimator.Estimator):
         Raises:
             UsageError: a mistake in the call, before any process starts.
         """
-        self._spec = self._spec.feeding(_feeds(feed_dict), _serialised(session_config))
+        self._spec = self._spec.feeding(_feeds(feed_dict), serialised(session_config))
         return super().fit(
             data, epochs, batch_size, feature_cols, label_cols, validation_data, checkpoint_trigger, **words
         )
@@ -191,5 +196,6 @@ def _feeds(given: Mapping[Any, Any] | None) -> dict[str, tuple[Any, Any]]:
     return {tensor.name: (values[0], values[1]) for tensor, values in (given or {}).items()}
 
 
-def _serialised(config: Any) -> bytes:
+def serialised(config: Any) -> bytes:
+    """A ``ConfigProto`` as it travels."""
     return b"" if config is None else bytes(config.SerializeToString())

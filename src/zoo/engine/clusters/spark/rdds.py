@@ -1,0 +1,131 @@
+"""RDDs as shards: their elements are rows.
+
+An element is ``(x, y)`` or x alone; x and y are a number, a text, an array, or a list, tuple or dict of such. So many
+elements as fit into a few megabytes become one object of arrays, where they lie.
+
+Owns: elements as objects of arrays, predictions as an RDD.
+Leaves: objects as rows (zoo.engine.data.objects), frames (frames).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.engine.clusters.spark import sessions
+from zoo.engine.clusters.spark.faults import in_own_words
+from zoo.engine.clusters.spark.frames import FrameShards
+from zoo.engine.contracts import Shards
+from zoo.engine.data.adapters import Adapted, Names
+from zoo.engine.data.objects import OBJECT, OBJECTS, PART, PLACE, Answering, Item, ObjectRows, Opening, Reading, pack
+from zoo.engine.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+
+_BYTES = 8 << 20
+"""Of one object, about."""
+_MOST = 100_000
+"""Elements of one object."""
+
+
+def adapt_rdd(data: RDD[Any], features: Names, labels: Names) -> Adapted:
+    """The adapter of RDDs; see `zoo.engine.data.adapters`.
+
+    Args:
+        data: the RDD.
+        features: names among those of a dict x; None for all.
+        labels: likewise of y.
+
+    Raises:
+        UsageError: it has no elements, or elements that are no rows.
+    """
+    with in_own_words():
+        first = data.take(1)
+    if not first:
+        raise UsageError("the RDD has no elements.")
+    opening = Opening(features, labels)
+    table, columns = opening.table(Item(0, 0, stacked(first)))
+    session = sessions.active()
+    assert session is not None  # an RDD has one
+    frame = session.createDataFrame(
+        data.mapPartitionsWithIndex(_objects), f"{PART} int, {PLACE} bigint, {OBJECT} binary"
+    )
+    rows = ObjectRows(FrameShards(frame, tuple(OBJECTS.names)), Reading(opening, table.schema))
+    return Adapted(rows, columns, give_back)
+
+
+def give_back(extended: Shards) -> RDD[Any]:
+    """The predictions of an RDD's elements, in their order: an array each, a list of arrays for several outputs."""
+    answering = Answering.of(extended)
+    source = extended.source.source  # type: ignore[attr-defined]  # `Answering.of` has looked at it
+    assert isinstance(source, FrameShards)
+    return source.mapped(answering, OBJECTS).selected.rdd.flatMap(_predictions)
+
+
+def stacked(elements: Sequence[Any]) -> dict[str, Any]:
+    """Elements as one object of arrays: ``{"x": arrays}`` or ``{"x": arrays, "y": arrays}``.
+
+    Raises:
+        DataError: elements of different shapes.
+    """
+    if not _is_pair(elements[0]):
+        return {"x": _columns(elements)}
+    x, y = zip(*elements, strict=True)
+    return {"x": _columns(x)} if y[0] is None else {"x": _columns(x), "y": _columns(y)}
+
+
+def _is_pair(element: Any) -> bool:
+    return isinstance(element, tuple) and len(element) == 2
+
+
+def _columns(rows: Sequence[Any]) -> Any:
+    first = rows[0]
+    if isinstance(first, Mapping):
+        return {key: _stack([row[key] for row in rows]) for key in first}
+    if isinstance(first, list | tuple):
+        return tuple(_stack(column) for column in zip(*rows, strict=True))
+    return _stack(rows)
+
+
+def _stack(cells: Sequence[Any]) -> np.ndarray:
+    if isinstance(cells[0], str | bytes):
+        return np.array(cells, dtype=object)
+    try:
+        return np.stack([np.asarray(cell) for cell in cells])
+    except ValueError as error:
+        shapes = sorted({np.asarray(cell).shape for cell in cells})
+        raise DataError(
+            f"the elements of the RDD have different shapes: {shapes[:5]}. Pad or cut them first."
+        ) from error
+
+
+def _objects(part: int, elements: Iterable[Any]) -> Iterator[tuple[int, int, bytes]]:
+    """(on an executor) The rows of `OBJECTS` for one partition."""
+    waiting: list[Any] = []
+    place, most = 0, 1
+    for element in elements:
+        waiting.append(element)
+        if len(waiting) == most:
+            packed, size = _packed(part, place, waiting)
+            yield packed
+            most = max(1, min(_MOST, most * _BYTES // max(size, 1)))
+            waiting, place = [], place + 1
+    if waiting:
+        yield _packed(part, place, waiting)[0]
+
+
+def _packed(part: int, place: int, elements: Sequence[Any]) -> tuple[tuple[int, int, bytes], int]:
+    cell = pack(Item(part, place, stacked(elements))).column(2)[0].as_py()
+    return (part, place, bytearray(cell)), len(cell)  # type: ignore[return-value]  # Spark's binary
+
+
+def _predictions(row: Any) -> Iterator[Any]:
+    answer = pickle.loads(bytes(row[OBJECT]))["prediction"]  # noqa: S301  packed by this program
+    if isinstance(answer, list):
+        yield from (list(one) for one in zip(*answer, strict=True))
+    else:
+        yield from answer

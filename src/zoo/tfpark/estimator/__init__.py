@@ -1,0 +1,1 @@
+"""What programs need of ``tf.estimator``, which TensorFlow 2.16 and later no longer have."""
