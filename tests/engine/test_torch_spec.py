@@ -134,7 +134,7 @@ def test_a_loss_with_weights_is_trained_too() -> None:
 def test_without_an_optimizer_there_is_nothing_to_train() -> None:
     replica = spec_of().for_scoring(Columns(()), ()).build(RANK)
     assert replica.score(Batch((X,), (Y,), 8))[0] > 0
-    assert np.isnan(replica.rate)
+    assert np.isnan(replica.readings["LearningRate"])
     with pytest.raises(UsageError, match="training needs an optimizer"):
         trained(replica)
 
@@ -155,7 +155,7 @@ def test_a_scheduler_sets_the_rate() -> None:
     spec = spec_of(scheduler_creator=lambda optimizer, config: torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5))
     replica = spec.build(RANK)
     trained(replica, 3)
-    assert replica.rate == pytest.approx(0.1 / 4)
+    assert replica.readings["LearningRate"] == pytest.approx(0.1 / 4)
 
 
 def test_build_uses_the_threads_of_its_rank() -> None:

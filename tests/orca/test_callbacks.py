@@ -133,7 +133,7 @@ def test_a_plain_main_callback_changes_nothing() -> None:
     run(plain)
     run(with_main)
     assert np.array_equal(weights_of(plain), weights_of(with_main))
-    assert with_main.rate == plain.rate == 0.05
+    assert with_main.readings == plain.readings == {"LearningRate": 0.05}
 
 
 def test_a_main_callback_replaces_what_it_overrides() -> None:
@@ -151,7 +151,7 @@ def test_a_main_callback_replaces_what_it_overrides() -> None:
     replica, untouched = replica_with(Half()), replica_with()
     run(replica)
     assert np.array_equal(weights_of(replica), weights_of(untouched))
-    assert replica.rate == 0.7
+    assert replica.readings["LearningRate"] == 0.7
     assert (replica.predict(Batch((X,), (), 8))[0] == 5).all()
     assert replica.score(Batch((X,), (Y,), 8))[0] == 0
 

@@ -201,8 +201,8 @@ class Replica(Protocol):
         """Applies the averaged gradients; returns the step's mean loss over all ranks."""
 
     @property
-    def rate(self) -> float:
-        """The learning rate of the last update."""
+    def readings(self) -> Mapping[str, float]:
+        """Numbers of the last update by the tags of summaries: ``LearningRate``, and each loss of several."""
 
     def score(self, batch: Batch) -> tuple[float, tuple[Array, ...]]:
         """(mean loss, outputs) of a batch in evaluation mode; the loss is NaN where there is none."""

@@ -126,7 +126,7 @@ class _Run:
                 self.replica.backward(batch, ready)
             progress = progress.after_step(self.replica.update(progress), total)
             self._check(progress)
-            meter.add(progress, self.replica.rate, batch.weight, total)
+            meter.add(progress, self.replica.readings, batch.weight, total)
             self.sink.put(Tick())
             if self.job.asks_to_stop:  # the replica's ranks have agreed on it with their gradients
                 stop = self.replica.notice("after_step", progress, {}) or stop

@@ -7,12 +7,15 @@ Leaves: steps themselves (loop), who listens (events.sinks).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from math import nan
 
 from zoo.engine.contracts import Sink
 from zoo.engine.events.events import StepsEnded
 from zoo.engine.progress import Progress
 
 TELL_SECONDS = 0.25
+RATE = "LearningRate"
 
 
 class Meter:
@@ -29,16 +32,23 @@ class Meter:
         self._sink = sink
         self._epoch, self._first, self._steps = progress.epoch, progress.step + 1, 0
         self._losses: list[float] = []
-        self._rates: list[float] = []
+        self._readings: list[Mapping[str, float]] = []
         self._rows = self._all_rows = 0
         self._loss_sum = self._last = 0.0
         self._began = self._told = time.perf_counter()
         self._in_epoch = progress.step_in_epoch
 
-    def add(self, progress: Progress, rate: float, own: int, total: int) -> None:
-        """One more step."""
+    def add(self, progress: Progress, readings: Mapping[str, float], own: int, total: int) -> None:
+        """One more step.
+
+        Args:
+            progress: behind it.
+            readings: of the replica.
+            own: its rows on this rank.
+            total: its rows on all ranks.
+        """
         self._losses.append(progress.loss)
-        self._rates.append(rate)
+        self._readings.append(readings)
         self._rows += total
         self._steps += 1
         self.own_rows += own
@@ -51,16 +61,17 @@ class Meter:
         """Tells what happened since the last word."""
         now = time.perf_counter()
         if self._sink is not None and self._losses:
-            losses, rates = tuple(self._losses), tuple(self._rates)
+            read = {tag: tuple(one.get(tag, nan) for one in self._readings) for tag in self._readings[-1]}
             event = StepsEnded(
-                self._first, losses, rates, self._rows, now - self._told, self.waiting, self._epoch, self._in_epoch
-            )
+                self._first, tuple(self._losses), read.pop(RATE), self._rows, now - self._told, self.waiting,
+                self._epoch, self._in_epoch, read,
+            )  # fmt: skip
             self._sink.put(event)
         if self._losses:
             self._last = self._losses[-1]
         self._first += len(self._losses)
         self._all_rows += self._rows
-        self._losses, self._rates, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
+        self._losses, self._readings, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
 
     def seconds(self) -> float:
         """Since the epoch began."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import numbers
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zoo.engine.errors import UsageError
@@ -64,6 +64,21 @@ class EveryEpoch(Trigger):
 
     def __call__(self, progress: Progress) -> bool:
         return progress.epoch_ended
+
+
+@dataclass(frozen=True)
+class Since(Trigger):
+    """Another trigger, which counts steps and epochs from `start` on."""
+
+    start: Progress
+    trigger: Trigger
+
+    def __call__(self, progress: Progress) -> bool:
+        counted = replace(
+            progress, step=progress.step - self.start.step, epoch=progress.epoch - self.start.epoch,
+            rows=progress.rows - self.start.rows,
+        )  # fmt: skip
+        return self.trigger(counted)
 
 
 @dataclass(frozen=True)

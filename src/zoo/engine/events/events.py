@@ -56,6 +56,7 @@ class StepsEnded(Event):
         waiting: seconds of it blocked on data.
         epoch: epochs completed before the stretch.
         step_in_epoch: steps of this epoch completed with the stretch.
+        named_losses: where there are several: name -> its mean in each step.
     """
 
     first_step: int
@@ -66,6 +67,7 @@ class StepsEnded(Event):
     waiting: float
     epoch: int
     step_in_epoch: int
+    named_losses: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ class TensorBoardSink:
     def _steps(self, event: StepsEnded, now: float) -> None:
         last = len(event.losses) - 1
         for index, (loss, rate) in enumerate(zip(event.losses, event.learning_rates, strict=True)):
-            values = {"Loss": loss, "LearningRate": rate}
+            named = {name: losses[index] for name, losses in event.named_losses.items()}
+            values = {"Loss": loss, "LearningRate": rate, **named}
             if index == last and event.seconds > 0:
                 values["Throughput"] = event.rows / event.seconds
             # The stretch is told at its end; its steps are spread over the time that it took.

@@ -59,19 +59,19 @@ def made(optimizer: Any, learning_rate: float) -> Any:
         UsageError: the function made something else.
     """
     if isinstance(optimizer, str):
-        return getattr(process.library().compat.v1.train, NAMES[optimizer])(learning_rate)
+        return _averaging(getattr(process.library().compat.v1.train, NAMES[optimizer])(learning_rate))
     if _minimizes(optimizer):
         try:
-            return copy.deepcopy(optimizer)
+            return _averaging(copy.deepcopy(optimizer))
         except TypeError:
-            return optimizer
+            return _averaging(optimizer)
     result = optimizer()
     if not _minimizes(result):
         raise UsageError(
             f"the function given as optimizer must return an object with minimize(loss, global_step=...). "
             f"Received from {optimizer!r}: {result!r}. {_ADVICE}"
         )
-    return result
+    return _averaging(result)
 
 
 def train_op(loss: Any, steps: Sequence[tuple[Any, Sequence[Any]]]) -> Any:
@@ -90,6 +90,16 @@ def train_op(loss: Any, steps: Sequence[tuple[Any, Sequence[Any]]]) -> Any:
         parts = [optimizer.minimize(loss, var_list=list(variables)) for optimizer, variables in steps]
     with tf.control_dependencies(parts):
         return v1.assign_add(global_step, 1).op
+
+
+def _averaging(optimizer: Any) -> Any:
+    """The optimizer, with gradients that ranks average."""
+    from zoo.engine.frameworks.graph.marks import ZooOptimizer
+
+    plain = isinstance(optimizer, process.library().compat.v1.train.Optimizer) and not isinstance(
+        optimizer, ZooOptimizer
+    )
+    return ZooOptimizer(optimizer) if plain else optimizer
 
 
 def _minimizes(candidate: Any) -> bool:

@@ -74,9 +74,12 @@ class GraphReplica:
         self._losses: list[np.ndarray] = []
 
     @property
-    def rate(self) -> float:
-        """The learning rate of the last update; NaN where nobody can tell."""
-        return self._rate
+    def readings(self) -> dict[str, float]:
+        """The learning rate of the last update, NaN where nobody can tell; each turn's loss where there are several."""
+        turns = self._program.turns
+        losses = self._losses[-1] if len(turns) > 1 and self._losses else ()
+        named = {turn.name: float(loss) for turn, loss in zip(turns, losses, strict=False)}
+        return {"LearningRate": self._rate, **named}
 
     def backward(self, batch: Batch, ready: Ready) -> None:
         """Computes the gradients of the batch's mean loss; a rank that is alone does so in `update`."""

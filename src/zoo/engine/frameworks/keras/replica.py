@@ -71,9 +71,9 @@ class KerasReplica:
         self._agreed_stop = False
 
     @property
-    def rate(self) -> float:
+    def readings(self) -> dict[str, float]:
         """The learning rate of the last update; NaN before the first."""
-        return self._rate
+        return {"LearningRate": self._rate}
 
     def backward(self, batch: Batch, ready: Ready) -> None:
         """Computes the gradients of the batch's mean loss; a rank that is alone does so in `update`."""

@@ -65,9 +65,9 @@ class TorchReplica:
         self._model.train()
 
     @property
-    def rate(self) -> float:
+    def readings(self) -> dict[str, float]:
         """The learning rate of the last update, of the first parameter group; NaN without an optimizer."""
-        return self._rate
+        return {"LearningRate": self._rate}
 
     def backward(self, batch: Batch, ready: Ready) -> None:
         """Computes the gradients of the batch's mean loss; hands over each bucket as soon as it is full.
