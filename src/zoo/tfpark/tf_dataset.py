@@ -23,6 +23,7 @@ from zoo.tfpark import nests, sources
 from zoo.tfpark.sources import Source, TensorMeta
 
 v1 = tf.compat.v1
+ENDLESS_EPOCH = 1000
 _log = logging.getLogger("zoo")
 _of_graphs: weakref.WeakKeyDictionary[Any, list[TFDataset]] = weakref.WeakKeyDictionary()
 
@@ -137,7 +138,12 @@ class TFDataset:
     @property
     def rows_at_once(self) -> int | None:
         """Whichever of the two was given."""
-        return self._sizes.rows
+        return self._sizes.rows or getattr(self._source.adapted.shards, "batch_size", None)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Where the data never end: how many steps count as one epoch; else None."""
+        return ENDLESS_EPOCH if getattr(self._source.adapted.shards, "endless", False) else None
 
     def get_num_partitions(self) -> int:
         """Independent pieces that the cluster works on at once."""

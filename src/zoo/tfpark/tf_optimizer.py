@@ -200,6 +200,7 @@ class TFOptimizer:
         return self._estimator.fit(
             self._dataset, None, self._dataset.batch_size, validation_data=self._dataset.get_validation_data(),
             checkpoint_trigger=checkpoint_trigger, end_trigger=end, shuffle=self._dataset.shuffle,
+            steps_per_epoch=self._dataset.steps_per_epoch,
         )  # fmt: skip
 
     @property

@@ -32,6 +32,7 @@ from zoo.orca.learn.words import (
     listed,
     names_of,
     parse_bytes,
+    refuse_endless,
     rows_per_step,
     start_of,
 )
@@ -138,6 +139,7 @@ class Estimator:
         shards = {TRAIN: train.shards}
         if validation_data is not None:
             shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
+        refuse_endless(shards, steps_per_epoch, validation_steps)
         rows = rows_per_step(batch_size, train)
         start = start_of(self._progress, self._position if self._loaded else {}, rows)
         called = (*self._callbacks, *listed(callbacks))

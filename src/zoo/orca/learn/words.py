@@ -17,6 +17,7 @@ from typing import Any
 from zoo.engine import checkpoint
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
+from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.progress import Progress
 from zoo.engine.triggers import MaxEpoch, MaxIteration, Trigger, convert_trigger
 
@@ -99,6 +100,23 @@ def end_of(start: Progress, epochs: int | None, max_steps: int | None, trigger: 
     if not ends:
         raise UsageError("nothing says when training ends: give epochs, max_steps or end_trigger.")
     return reduce(or_, ends)
+
+
+def refuse_endless(shards: Mapping[str, Any], steps_per_epoch: int | None, validation_steps: int | None) -> None:
+    """Refuses data that never end where nobody says how many steps an epoch has.
+
+    Args:
+        shards: of training and of validation.
+        steps_per_epoch: as given to `fit`.
+        validation_steps: likewise.
+    """
+    for kind, steps in ((TRAIN, steps_per_epoch), (VALID, validation_steps)):
+        if steps is None and getattr(shards.get(kind), "endless", False):
+            word = "steps_per_epoch" if kind == TRAIN else "validation_steps"
+            raise UsageError(
+                f"the {'training' if kind == TRAIN else 'validation'} data set never ends. Leave repeat() out (epochs "
+                f"repeat it), or say how many steps an epoch has: {word}=..."
+            )
 
 
 def rows_per_step(asked: int | None, adapted: Adapted, default: int = 32) -> int:

@@ -1,20 +1,25 @@
-"""Files of graphs: checkpoints of TensorFlow's Saver.
+"""Files of graphs: checkpoints of TensorFlow's Saver, frozen graphs, SavedModels.
 
-Owns: writing and reading them at paths of this machine.
-Leaves: our own checkpoints (zoo.engine.checkpoint).
+Owns: writing and reading them, and what is in them.
+Leaves: our own checkpoints (zoo.engine.checkpoint), computing (replica).
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
 
 v1 = tf.compat.v1
+_GRAPH, _META = "frozen_inference_graph.pb", "graph_meta.json"
 
 
 def save_checkpoint(session: Any, prefix: str, saver: Any = None) -> str:
@@ -57,6 +62,11 @@ def load_checkpoint(session: Any, prefix: str, saver: Any = None) -> None:
         raise UsageError(f"the checkpoint {prefix} does not fit the graph: {str(error).splitlines()[0]}") from error
 
 
+def checkpoint_state(directory: str) -> Any:
+    """TensorFlow's record of the checkpoints of a directory of this machine; None where there is none."""
+    return v1.train.get_checkpoint_state(_local(directory))
+
+
 def _saver(session: Any, held: Any = None) -> Any:
     with session.graph.as_default():
         variables = v1.global_variables()
@@ -70,3 +80,139 @@ def _local(prefix: str) -> str:
     if not storage.is_local(prefix):
         raise UsageError(f"a TensorFlow checkpoint is written to a path of this machine. Received: {prefix}")
     return str(storage.local_path(prefix))
+
+
+# --- graphs that only compute ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A session, and what is computed in it.
+
+    Attributes:
+        session: with its graph.
+        inputs: tensors that are fed.
+        outputs: tensors that are computed.
+    """
+
+    session: Any
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+
+
+def export_frozen(session: Any, folder: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> str:
+    """Writes a graph with its variables as constants, and the names of its inputs and outputs beside it.
+
+    Args:
+        session: with the values.
+        folder: a path or any fsspec URL.
+        inputs: tensors that are fed.
+        outputs: tensors that are computed.
+    """
+    meta = {"input_names": [one.name for one in inputs], "output_names": [one.name for one in outputs]}
+    storage.make_dirs(folder)
+    frozen = _frozen(session, [one.op.name for one in outputs])
+    storage.write_atomically(storage.join(folder, _GRAPH), bytes(frozen.SerializeToString()))
+    storage.write_atomically(storage.join(folder, _META), json.dumps(meta).encode())
+    return folder
+
+
+def load_frozen(path: str, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Loaded:
+    """A graph of constants.
+
+    Args:
+        path: a folder of `export_frozen`, or a ``.pb`` file.
+        inputs: names of tensors; None for those that the folder tells.
+        outputs: likewise.
+
+    Raises:
+        UsageError: nothing is there, or it is no graph; names are missing, or no tensors of it.
+    """
+    folder = not path.endswith(".pb")
+    file = storage.join(path, _GRAPH) if folder else path
+    if not storage.exists(file):
+        raise UsageError(f"no frozen graph at {storage.masked(file)}. A SavedModel is read by from_saved_model.")
+    if folder and (inputs is None or outputs is None):
+        meta = json.loads(storage.read_bytes(storage.join(path, _META)))
+        inputs, outputs = inputs or meta["input_names"], outputs or meta["output_names"]
+    if inputs is None or outputs is None:
+        raise UsageError(
+            f"{storage.masked(file)} does not tell its inputs and outputs: give input_names, output_names."
+        )
+    try:
+        definition = v1.GraphDef.FromString(storage.read_bytes(file))
+    except DecodeError as error:
+        raise UsageError(f"{storage.masked(file)} is no graph of TensorFlow (GraphDef): {error}") from error
+    return _constant(definition, inputs, outputs)
+
+
+def load_saved_model(
+    path: str, tag: str, signature: str, names: tuple[Sequence[str] | None, Sequence[str] | None]
+) -> Loaded:
+    """A SavedModel.
+
+    Args:
+        path: its directory on this machine.
+        tag: of the graph in it.
+        signature: which of its functions.
+        names: (of the tensors that are fed, of those that are computed); None for the signature's own.
+
+    Raises:
+        UsageError: no SavedModel; no such tag, signature or tensor.
+    """
+    if not (Path(_local(path)) / "saved_model.pb").exists():
+        raise UsageError(
+            f"no SavedModel at {path}: there is no file saved_model.pb. A .keras or .h5 file is read by "
+            "Estimator.load_keras_model or KerasModel.load_model."
+        )
+    graph = tf.Graph()
+    session = v1.Session(graph=graph)
+    with graph.as_default():
+        try:
+            meta = v1.saved_model.load(session, [tag], _local(path))
+        except RuntimeError as error:
+            raise UsageError(f"the SavedModel {path} has no graph with the tag {tag!r}: {error}") from error
+        session.run(v1.tables_initializer())
+    signed = _signed(meta, signature, path) if None in names else ([], [])
+    inputs, outputs = names[0] or signed[0], names[1] or signed[1]
+    if not _all_known(graph):  # as in those of TensorFlow 2, whose variables are in no collection
+        return _constant(_frozen(session, [name.partition(":")[0] for name in outputs]), inputs, outputs)
+    return Loaded(session, _tensors(graph, inputs), _tensors(graph, outputs))
+
+
+def _all_known(graph: Any) -> bool:
+    """Whether each variable of a graph is in its collection, so that its value can travel."""
+    known = {variable.op.name for variable in graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES)}
+    return all(op.name in known for op in graph.get_operations() if op.type in ("VarHandleOp", "VariableV2"))
+
+
+def _frozen(session: Any, outputs: Sequence[str]) -> Any:
+    definition = session.graph.as_graph_def()
+    return v1.graph_util.convert_variables_to_constants(session, definition, list(outputs))
+
+
+def _constant(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Loaded:
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(definition, name="")
+    return Loaded(v1.Session(graph=graph), _tensors(graph, inputs), _tensors(graph, outputs))
+
+
+def _signed(meta: Any, signature: str, path: str) -> tuple[list[str], list[str]]:
+    known = meta.signature_def
+    if signature not in known:
+        raise UsageError(f"the SavedModel {path} has no signature {signature!r}. It has: {', '.join(sorted(known))}")
+    signed = known[signature]
+    return [signed.inputs[key].name for key in sorted(signed.inputs)], [
+        signed.outputs[key].name for key in sorted(signed.outputs)
+    ]
+
+
+def _tensors(graph: Any, names: Sequence[str]) -> list[Any]:
+    found = []
+    for name in names:
+        try:
+            found.append(graph.get_tensor_by_name(name if ":" in name else f"{name}:0"))
+        except (KeyError, ValueError) as error:
+            raise UsageError(f"the graph has no tensor {name!r}: {error}") from error
+    return found

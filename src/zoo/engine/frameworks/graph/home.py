@@ -81,7 +81,7 @@ class Home:
             with self.graph.as_default():
                 made = {prefix: self._optimizer(one) for prefix, one in parts.items()}
                 train = optimizers.train_operation(made, self.tensor(loss), clip)
-            found = self._updates(train) if updates is None else tuple(updates)
+            found = updates_of(self.graph, train) if updates is None else tuple(updates)
             rate = next(iter(made.values())).rate
             ours = [(made[prefix].rate.name, one) for prefix, one in parts.items() if isinstance(one, optim.Optimizer)]
             self._turns[key] = self.turn_of(train, loss, found, rate), tuple(ours)
@@ -164,22 +164,23 @@ class Home:
         dtype = np.dtype(object) if tensor.dtype.base_dtype == tf.string else tensor.dtype.as_numpy_dtype
         return Port(tensor.name, key or tensor.op.name, np.dtype(dtype), shape)
 
-    def _updates(self, train: Any) -> tuple[str, ...]:
-        """Operations of UPDATE_OPS that need nothing else than the train operation needs."""
-        reached = {op.name for op in marks.ancestors([train]) if op.type == "Placeholder"}
-        found = []
-        for update in self.graph.get_collection(v1.GraphKeys.UPDATE_OPS):
-            needed = {op.name for op in marks.ancestors([update]) if op.type == "Placeholder"}
-            if needed <= reached:
-                found.append((update.op if isinstance(update, tf.Tensor) else update).name)
-        return tuple(found)
-
     def _refuse_finalized(self) -> None:
         if self.graph.finalized:
             raise UsageError(
                 "the graph is finalized (MonitoredSession does that), and training adds operations to it. Give a plain "
                 "tf.compat.v1.Session, or call fit() before the monitored session is made."
             )
+
+
+def updates_of(graph: Any, train: Any) -> tuple[str, ...]:
+    """Operations of the collection UPDATE_OPS that need no other placeholder than a train operation needs."""
+    reached = {op.name for op in marks.ancestors([train]) if op.type == "Placeholder"}
+    found = []
+    for update in graph.get_collection(v1.GraphKeys.UPDATE_OPS):
+        needed = {op.name for op in marks.ancestors([update]) if op.type == "Placeholder"}
+        if needed <= reached:
+            found.append((update.op if isinstance(update, tf.Tensor) else update).name)
+    return tuple(found)
 
 
 def graph_of(tensors: Iterable[Any]) -> Any:

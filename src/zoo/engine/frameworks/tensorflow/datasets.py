@@ -37,6 +37,7 @@ from zoo.engine.frameworks.tensorflow.pipelines import (
     elements,
     graph_of,
     is_batched,
+    is_infinite,
     part_of_rank,
     refuse_infinite,
     seeded,
@@ -94,6 +95,12 @@ class DatasetShards:
         x, y, _ = _parts(_unpickled(self.spec))
         names = (_named(self.features, "x", x), _named(self.labels, "y", y))
         return Columns(*names)
+
+    @cached_property
+    def endless(self) -> bool:
+        """Whether it never ends."""
+        with eagerly():
+            return is_infinite(dataset_of(self.graph, _unpickled(self.spec)))
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -192,13 +192,20 @@ def _stages(dataset: Any) -> Iterator[Any]:
     waiting = [dataset]
     while waiting:
         one = waiting.pop(0)
+        if type(one).__name__ == "DatasetV1Adapter":  # tf.compat.v1 wraps each stage in one
+            one = one._dataset
         yield one
         waiting.extend(one._inputs())
 
 
+def is_infinite(dataset: Any) -> bool:
+    """Whether it never ends, as far as TensorFlow can tell."""
+    return int(dataset.cardinality()) == int(library(_WHY).data.INFINITE_CARDINALITY)
+
+
 def refuse_infinite(dataset: Any, steps: int | None, purpose: str) -> None:
     """Raises UsageError where a pipeline never ends and nobody has said how many steps an epoch has."""
-    if steps is None and int(dataset.cardinality()) == library(_WHY).data.INFINITE_CARDINALITY:
+    if steps is None and is_infinite(dataset):
         raise UsageError(_INFINITE.format(purpose))
 
 

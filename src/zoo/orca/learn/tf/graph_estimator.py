@@ -7,10 +7,12 @@ Leaves: everything else (zoo.orca.learn.estimator, zoo.engine.frameworks.graph).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from zoo.engine.errors import UsageError
 from zoo.engine.optim import Clip, ConstantClip, NormClip
+from zoo.engine.progress import Progress
 from zoo.orca.learn import estimator
 from zoo.orca.learn.words import Names
 
@@ -19,6 +21,15 @@ _COUNTS = ("num_samples", "batch_count")
 
 class GraphEstimator(estimator.Estimator):
     """Trains, evaluates and applies a graph on the current cluster; its variables stay those of the session."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far all calls came."""
+        return self._progress
+
+    def go_on_from(self, progress: Progress) -> None:
+        """Counts steps and epochs from there on, as one who has trained so far already."""
+        self._progress = replace(progress, step_in_epoch=0)
 
     @property
     def made_elsewhere(self) -> bool:

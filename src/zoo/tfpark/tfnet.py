@@ -1,0 +1,165 @@
+"""`TFNet`: a graph from a file or a session, which only computes.
+
+Owns: the words of the call.
+Leaves: files (zoo.engine.frameworks.graph.files), computing on the cluster (zoo.orca.learn.tf).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.graph import files
+from zoo.engine.frameworks.graph.files import Loaded
+from zoo.engine.frameworks.graph.home import Home, flat
+from zoo.engine.frameworks.graph.making import Tensors, graph_spec
+from zoo.orca.learn import estimator
+from zoo.orca.learn.tf.graph_estimator import GraphEstimator, serialised
+from zoo.tfpark.answers import as_rdd
+from zoo.tfpark.tf_dataset import TFDataset
+
+
+class TFNet:
+    """A graph that computes outputs of inputs; made by the ``from_*`` functions, or from an exported folder.
+
+    Args:
+        path: a folder that `zoo.util.tf.export_tf` has written, or a frozen graph (``.pb``).
+        input_names: tensors of a frozen graph that are fed; a folder knows its own.
+        output_names: tensors of it that are computed.
+        tf_session_config: a ``tf.compat.v1.ConfigProto``.
+    """
+
+    def __init__(
+        self, path: str, input_names: Any = None, output_names: Any = None, tf_session_config: Any = None
+    ) -> None:
+        self._take(files.load_frozen(path, _names(input_names), _names(output_names)), tf_session_config)
+
+    @classmethod
+    def from_export_folder(cls, folder: str, tf_session_config: Any = None) -> TFNet:
+        """Of a folder that `zoo.util.tf.export_tf` has written."""
+        return cls(folder, tf_session_config=tf_session_config)
+
+    @classmethod
+    def from_saved_model(
+        cls,
+        model_path: str,
+        tag: str | None = None,
+        signature: str | None = None,
+        inputs: Any = None,
+        outputs: Any = None,
+        tf_session_config: Any = None,
+        init_op: Any = None,
+    ) -> TFNet:
+        """Of a SavedModel, of TensorFlow 1 or 2, or one that Keras has exported.
+
+        Args:
+            model_path: its directory.
+            tag: of the graph in it; ``"serve"`` by default.
+            signature: which of its functions; ``"serving_default"`` by default.
+            inputs: names of tensors, in place of the signature's inputs.
+            outputs: likewise.
+            tf_session_config: a ``tf.compat.v1.ConfigProto``.
+            init_op: accepted for older programs; tables are initialised.
+
+        Raises:
+            UsageError: no SavedModel there; no such tag, signature or tensor; those that are there are listed.
+        """
+        made = cls.__new__(cls)
+        loaded = files.load_saved_model(
+            model_path, tag or "serve", signature or "serving_default", (_names(inputs), _names(outputs))
+        )
+        made._take(loaded, tf_session_config)
+        return made
+
+    @classmethod
+    def from_session(
+        cls,
+        sess: Any,
+        inputs: Any,
+        outputs: Any,
+        generate_backward: bool = False,
+        allow_non_differentiable_input: bool = True,
+        tf_session_config: Any = None,
+    ) -> TFNet:
+        """Of a session's graph, with the values that its variables have whenever it computes.
+
+        Args:
+            sess: the session.
+            inputs: tensors that are fed: one or several.
+            outputs: tensors that are computed.
+            generate_backward: refused if True: train with `TFOptimizer`, or Estimator.from_graph.
+            allow_non_differentiable_input: accepted for older programs.
+            tf_session_config: a ``tf.compat.v1.ConfigProto``.
+        """
+        if generate_backward:
+            raise UsageError("a TFNet only computes: train a graph with TFOptimizer.from_loss or Estimator.from_graph.")
+        made = cls.__new__(cls)
+        tensors = [[tensor for _, tensor in flat(nest)] for nest in (inputs, outputs)]
+        made._take(Loaded(sess, *tensors), tf_session_config)
+        return made
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the tensors that are fed."""
+        return [tensor.name for tensor in self._loaded.inputs]
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the tensors that are computed."""
+        return [tensor.name for tensor in self._loaded.outputs]
+
+    def predict(self, x: Any, batch_per_thread: int = 32, distributed: bool = True, mini_batch: bool = False) -> Any:
+        """The outputs.
+
+        Args:
+            x: arrays (one, or a list of them); a DataFrame, RDD, XShards or `TFDataset`.
+            batch_per_thread: rows at once.
+            distributed: whether arrays are computed on the cluster; other data always are.
+            mini_batch: accepted for older programs.
+
+        Returns:
+            arrays for arrays (a list for several outputs); an RDD for an RDD or a `TFDataset`; else the same kind.
+        """
+        local = isinstance(x, np.ndarray) or (isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x))
+        if local and not distributed:
+            return self.forward(x)
+        if isinstance(x, TFDataset):
+            return as_rdd(self._estimator.predict(x, x.rows_at_once))
+        return self._estimator.predict(x, batch_per_thread)
+
+    def evaluate(self, dataset: Any, batch_size: int | None = None, val_methods: Any = None) -> dict[str, float]:
+        """Metrics of the outputs.
+
+        Args:
+            dataset: a `TFDataset` with labels, or ``(x, y)``.
+            batch_size: rows at once (default 32); a `TFDataset` has its own.
+            val_methods: of `zoo.orca.learn.metrics`, or names.
+        """
+        if val_methods is None:
+            raise UsageError("val_methods is None: name what to measure, e.g. [Accuracy()].")
+        rows = batch_size or (dataset.rows_at_once if isinstance(dataset, TFDataset) else None)
+        results = estimator.Estimator.evaluate(self._estimator, dataset, rows, validation_metrics=val_methods)
+        return {name: value for name, value in results.items() if name not in ("num_samples", "batch_count")}
+
+    def forward(self, x: Any) -> Any:
+        """The outputs of arrays, in this process: an array, or a list of them for several outputs."""
+        arrays = list(x) if isinstance(x, list | tuple) else [x]
+        fed = dict(zip(self._loaded.inputs, arrays, strict=True))
+        found = self._loaded.session.run(self._loaded.outputs, fed)
+        return found[0] if len(found) == 1 else found
+
+    def _take(self, loaded: Loaded, config: Any) -> None:
+        self._loaded = loaded
+        home = Home(loaded.session.graph, loaded.session)
+        given = Tensors(inputs=list(loaded.inputs), outputs=list(loaded.outputs))
+        spec = graph_spec(given, home, session_config=serialised(config))
+        self._estimator = GraphEstimator(spec, spec.placed)
+
+
+def _names(given: Any) -> Sequence[str] | None:
+    if given is None:
+        return None
+    return [given] if isinstance(given, str) else [name if isinstance(name, str) else name.name for name in given]
