@@ -112,7 +112,14 @@ class ConsoleSink:
             self._warned_of_share = True
             self._view.line(_idle_text(idle, event), "warning")
         speed = event.stats.get("num_samples", 0) / event.seconds if event.seconds > 0 else 0.0
-        measured = self._validated | {name: value for name, value in event.stats.items() if name.startswith("val_")}
+        trained = {
+            name.removeprefix("train_"): value
+            for name, value in event.stats.items()
+            if name.startswith("train_") and name != "train_loss"
+        }
+        measured = (
+            trained | self._validated | {name: value for name, value in event.stats.items() if name.startswith("val_")}
+        )
         loss = event.stats.get("train_loss", self._epoch.loss)
         self._move_on(event)
         self._result(self._title(event.epoch), loss, speed, measured)

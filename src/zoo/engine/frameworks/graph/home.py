@@ -45,6 +45,7 @@ class Home:
             raise UsageError("sess is a session of another graph than the tensors. Make it with tf.Session(graph=...).")
         self.graph = graph
         self._session = session
+        self._tables = False
         self._turns: dict[Any, tuple[Turn, Schedules]] = {}
         self._built: dict[int, tuple[Any, Built]] = {}
 
@@ -59,7 +60,9 @@ class Home:
                 names = {name.decode() for name in missing}
                 variables = [*v1.global_variables(), *v1.local_variables()]
                 self._session.run([one.initializer for one in variables if one.op.name in names])
-                self._session.run(v1.tables_initializer())
+            if not self._tables:
+                self._tables = True
+                self._session.run(self.graph.get_collection(v1.GraphKeys.TABLE_INITIALIZERS))
         return self._session
 
     def turn(self, given: Any, loss: str, clip: Clip | None, updates: Sequence[str] | None) -> tuple[Turn, Schedules]:

@@ -24,6 +24,9 @@ _SHUFFLES = {  # operation: the one that keeps its seeds itself
     "ShuffleDatasetV3": "ShuffleDataset",
     "ShuffleAndRepeatDatasetV2": "ShuffleAndRepeatDataset",
 }
+_CODE = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_HELD = ("HashTable", "HashTableV2", "VarHandleOp", "VariableV2")
+_IGNORE, _FAIL = 1, 2  # what to do with a pipeline that has a state, e.g. how many random numbers it has drawn
 _READERS = ("TextLineDataset", "TFRecordDataset", "FixedLengthRecordDataset")
 _INFINITE = (
     "the {} data set never ends. Leave repeat() out (epochs repeat it), or say how many steps an epoch has: "
@@ -40,8 +43,12 @@ def graph_of(dataset: Any) -> bytes:
         UsageError: it cannot travel: it holds Python code, or a resource of this process.
     """
     tf = library(_WHY)
+    variant = tf.data.experimental.to_variant(dataset)
     try:
-        return bytes(_value(lambda: _definition(dataset), tf.data.experimental.to_variant(dataset)))
+        found = bytes(_value(lambda: _definition(dataset, _IGNORE), variant))
+        if any(node.op in _CODE or node.op.endswith(_HELD) for node in _nodes(tf.compat.v1.GraphDef.FromString(found))):
+            found = bytes(_value(lambda: _definition(dataset, _FAIL), variant))  # says what it is
+        return found
     except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
         raise UsageError(
             f"this tf.data.Dataset cannot travel to the ranks: {_first_line(error)}\n  It holds Python code "
@@ -50,11 +57,10 @@ def graph_of(dataset: Any) -> bytes:
         ) from error
 
 
-def _definition(dataset: Any) -> Any:
+def _definition(dataset: Any, policy: int) -> Any:
     tf = library(_WHY)
-    fail = 2  # for a pipeline whose state cannot travel
     variant = tf.data.experimental.to_variant(dataset)
-    return tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=fail)
+    return tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=policy)
 
 
 def _value(compute: Callable[[], Any], part: Any) -> Any:
@@ -104,10 +110,14 @@ def elements(dataset: Any) -> Iterator[Any]:
 def seeded(graph: bytes, seed: int, *, anew: bool = False) -> bytes:
     """The graph with shuffles that draw from seeds of its own, and not from a resource of the process that made it.
 
-    A shuffle without a seed gets one (`anew`: each of them does), so that every rank shuffles alike.
+    A shuffle without a seed gets one (`anew`: each of them does), so that every rank shuffles alike; so do operations
+    that draw random numbers.
     """
     tf = library(_WHY)
     definition = tf.compat.v1.GraphDef.FromString(graph)
+    for node in _nodes(definition):
+        if "seed" in node.attr and "seed2" in node.attr and (anew or not (node.attr["seed"].i or node.attr["seed2"].i)):
+            node.attr["seed"].i, node.attr["seed2"].i = map(int, _drawn(f"{seed}/{node.name}"))
     nodes = {node.name: node for node in definition.node}
     for number, node in enumerate(list(definition.node)):
         if node.op not in _SHUFFLES:
@@ -117,13 +127,21 @@ def seeded(graph: bytes, seed: int, *, anew: bool = False) -> bytes:
         seeds = [nodes[name.split(":")[0]].attr["value"].tensor for name in node.input[2:4]]
         if not anew and any(tf.make_ndarray(one) for one in seeds):
             continue
-        digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
-        for place, value in enumerate(np.frombuffer(digest[:16], np.int64) >> 1):
+        for place, value in enumerate(_drawn(f"{seed}/{number}")):
             made = definition.node.add(op="Const", name=f"{node.name}/zoo_seed_{place}")
             made.attr["dtype"].type = tf.int64.as_datatype_enum
             made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int64, ()))
             node.input[2 + place] = made.name
     return bytes(definition.SerializeToString())
+
+
+def _drawn(text: str) -> np.ndarray:
+    """Two seeds."""
+    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], np.int64) >> 1
+
+
+def _nodes(definition: Any) -> list[Any]:
+    return [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
 
 
 def part_of_rank(dataset: Any, index: int, world: int) -> Any:
@@ -155,8 +173,7 @@ def _reads_files(dataset: Any) -> bool:
         definition = library(_WHY).compat.v1.GraphDef.FromString(graph_of(dataset))
     except UsageError:
         return False
-    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
-    return any(node.op.startswith(_READERS) for node in nodes)
+    return any(node.op.startswith(_READERS) for node in _nodes(definition))
 
 
 def is_batched(dataset: Any) -> bool:
