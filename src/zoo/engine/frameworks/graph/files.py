@@ -7,7 +7,7 @@ Leaves: our own checkpoints (zoo.engine.checkpoint), computing (replica).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.graph import copies
 
 v1 = tf.compat.v1
 _GRAPH, _META = "frozen_inference_graph.pb", "graph_meta.json"
@@ -56,10 +57,22 @@ def load_checkpoint(session: Any, prefix: str, saver: Any = None) -> None:
     if not Path(f"{path}.index").exists():
         raise UsageError(f"no TensorFlow checkpoint at {prefix}: there is no file {path}.index.")
     held = dict(v1.train.list_variables(path))
+    _check_shapes(session, held, prefix)
     try:
         (saver or _saver(session, held)).restore(session, path)
     except (tf.errors.OpError, ValueError) as error:
         raise UsageError(f"the checkpoint {prefix} does not fit the graph: {str(error).splitlines()[0]}") from error
+
+
+def _check_shapes(session: Any, held: Mapping[str, Sequence[int]], prefix: str) -> None:
+    """A Saver would give a variable another shape without a word."""
+    for variable in copies.variables_of(session.graph):
+        name = variable.op.name
+        if name in held and not variable.shape.is_compatible_with(held[name]):
+            raise UsageError(
+                f"the checkpoint {prefix} does not fit the graph: its {name} has the shape {list(held[name])}, the "
+                f"graph's {variable.shape.as_list()}."
+            )
 
 
 def checkpoint_state(directory: str) -> Any:

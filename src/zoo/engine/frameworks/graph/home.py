@@ -180,9 +180,10 @@ def updates_of(graph: Any, train: Any) -> tuple[str, ...]:
     reached = {op.name for op in marks.ancestors([train]) if op.type == "Placeholder"}
     found = []
     for update in graph.get_collection(v1.GraphKeys.UPDATE_OPS):
-        needed = {op.name for op in marks.ancestors([update]) if op.type == "Placeholder"}
+        operation = getattr(update, "op", update)
+        needed = {op.name for op in marks.ancestors([operation]) if op.type == "Placeholder"}
         if needed <= reached:
-            found.append((update.op if isinstance(update, tf.Tensor) else update).name)
+            found.append(operation.name)
     return tuple(found)
 
 

@@ -145,8 +145,7 @@ def _measures(named: Mapping[str, Any], outputs: int) -> tuple[tuple[str, ...], 
 
 
 def _operation(update: Any) -> Any:
-    if isinstance(update, tf.Tensor):
-        return update.op
-    if isinstance(update, tf.Operation):
-        return update
+    found = getattr(update, "op", update)  # of a tensor, or of what assigning to a variable gives
+    if isinstance(found, tf.Operation):
+        return found
     raise UsageError(f"updates are operations of the graph, e.g. tf.assign(...). Received: {update!r}")
