@@ -5,6 +5,7 @@ A block after the comment `<!-- skip -->` is left out. Line numbers in a traceba
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,18 +41,24 @@ def run(source: str, name: str, folder: Path) -> tuple[int, str]:
     return warm.run(path, SECONDS)
 
 
-DOCUMENTS = [
-    path.relative_to(ROOT).as_posix()
-    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-    if program(path.read_text())
-]
+def documents() -> list[Any]:
+    """Those with programs; those of TensorFlow's graphs and TFPark run with the other tests of these."""
+    found = []
+    for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]):
+        source = program(path.read_text())
+        graphs = "zoo.tfpark" in source or "from_graph(" in source
+        if source:
+            marks = [pytest.mark.tensorflow] if graphs else []
+            found.append(pytest.param(path.relative_to(ROOT).as_posix(), marks=marks))
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("document", documents())
 def test_a_document_runs(document, tmp_path):
     source = program((ROOT / document).read_text())
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     status, output = run(source, f"document_{Path(document).stem}.py", tmp_path)  # not the name of a library
     assert status == 0, output
 

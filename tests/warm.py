@@ -8,6 +8,7 @@ Leaves: what a process under test does; tests of a start itself, which need fres
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import multiprocessing
 import os
@@ -39,7 +40,7 @@ def run(path: Path, seconds: float) -> tuple[int, str]:
 
 
 def _main(path: Path, said: Path) -> None:
-    """As `python path` does it, but for the interpreter's start and end."""
+    """As `python path` does it, but for the interpreter's start."""
     os.setsid()
     with said.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -48,7 +49,10 @@ def _main(path: Path, said: Path) -> None:
     os.chdir(path.parent)
     sys.argv = [str(path)]
     sys.path[:] = [str(path.parent), *(entry for entry in sys.path if not Path(entry).is_relative_to(TESTS))]
-    runpy.run_path(str(path), run_name="__main__")
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # a fork ends without
 
 
 def _end(pid: int) -> None:

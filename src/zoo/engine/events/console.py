@@ -147,7 +147,8 @@ class ConsoleSink:
     def _ended(self, event: RunEnded) -> None:
         if event.kind == "fit" and not event.error and self._epoch.steps_done:
             title = f"{self._title(self._epoch.number)} stopped after {self._epoch.steps_done:,} steps"
-            self._result(title, self._epoch.loss, self._epoch.rows_per_second, self._validated)
+            measured = self._epoch.named_losses | self._validated
+            self._result(title, self._epoch.loss, self._epoch.rows_per_second, measured)
         if event.kind == "evaluate" and not event.error:
             self._view.line("  ".join(["evaluate", *_named(event.results), f"in {_clock(event.seconds)}"]), "result")
         self._view.hide()
@@ -175,6 +176,7 @@ class _Epoch:
         self.number = 0
         self.steps_done = 0
         self._losses, self._loss_sum = 0, 0.0
+        self._named: dict[str, float] = {}
         self._recent: deque[StepsEnded] = deque(maxlen=10)  # some seconds, so that a slow first step is forgotten
 
     def add(self, event: StepsEnded) -> None:
@@ -182,12 +184,19 @@ class _Epoch:
         self.steps_done = event.step_in_epoch
         self._losses += len(event.losses)
         self._loss_sum += sum(event.losses)
+        for name, losses in event.named_losses.items():
+            self._named[name] = self._named.get(name, 0.0) + sum(losses)
         self._recent.append(event)
 
     @property
     def loss(self) -> float:
         """Mean over the steps told of; NaN before the first."""
         return self._loss_sum / self._losses if self._losses else float("nan")
+
+    @property
+    def named_losses(self) -> dict[str, float]:
+        """Means of each of several losses."""
+        return {name: total / self._losses for name, total in self._named.items()}
 
     @property
     def rows_per_second(self) -> float:
