@@ -19,6 +19,7 @@ from zoo.tfpark.estimator.canned import (
 )
 from zoo.tfpark.estimator.specs import EstimatorSpec, ModeKeys, RunConfig
 
+pytestmark = pytest.mark.tensorflow
 v1 = tf.compat.v1
 fc = tf.feature_column
 

@@ -167,7 +167,11 @@ def test_keys_that_make_the_same_name_are_kept_apart() -> None:
 def test_one_size_or_the_other() -> None:
     with pytest.raises(ValueError, match="should not be set simultaneously.*8, 4"):
         TFDataset.from_ndarrays(X, batch_size=8, batch_per_thread=4)
-    for words, told in (({"batch_size": 8}, (8, -1, True)), ({"batch_per_thread": 4}, (-1, 4, True)), ({}, (-1, -1, False))):
+    for words, told in (
+        ({"batch_size": 8}, (8, -1, True)),
+        ({"batch_per_thread": 4}, (-1, 4, True)),
+        ({}, (-1, -1, False)),
+    ):
         dataset = TFDataset.from_ndarrays(X, **words)
         assert (dataset.batch_size, dataset.batch_per_thread, dataset.has_batch) == told
 
@@ -533,9 +537,7 @@ def test_validation_data_are_scored(graph: Any, inline: None) -> None:
     dataset = TFDataset.from_ndarrays((X, Y), val_tensors=(X[:9], Y[:9]), **IN_ORDER)
     inputs, labels = dataset.tensors
     loss = linear(inputs, labels)
-    optimizer = TFOptimizer.from_loss(
-        loss, v1.train.GradientDescentOptimizer(0.1), metrics={"twice": 2 * loss}
-    )
+    optimizer = TFOptimizer.from_loss(loss, v1.train.GradientDescentOptimizer(0.1), metrics={"twice": 2 * loss})
     (epoch,) = optimizer.optimize()
     expected = optimizer.sess.run(loss, {inputs: X[:9], labels: Y[:9]})
     assert epoch["val_loss"] == pytest.approx(float(expected), rel=1e-5)

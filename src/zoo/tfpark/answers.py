@@ -29,6 +29,18 @@ class LocalRows(list[Any]):
         """The first one."""
         return self[0]
 
+    def count(self, *value: Any) -> int:
+        """How many there are; or, as lists have it, how many are equal to `value`."""
+        return super().count(*value) if value else len(self)
+
+    def filter(self, f: Callable[[Any], Any]) -> LocalRows:
+        """Those of which `f` is true."""
+        return LocalRows(filter(f, self))
+
+    def flatMap(self, f: Callable[[Any], Any]) -> LocalRows:
+        """All that `f` gives, one after the other."""
+        return LocalRows(one for row in self for one in f(row))
+
     def map(self, f: Callable[[Any], Any]) -> LocalRows:
         """`f` of each."""
         return LocalRows(map(f, self))
@@ -38,12 +50,12 @@ def as_rdd(predicted: Any) -> Any:
     """Predictions row by row: an RDD where Spark runs, else `LocalRows`.
 
     Args:
-        predicted: what `Estimator.predict` gave: arrays, a DataFrame, XShards, or an RDD already.
+        predicted: what `Estimator.predict` gave: arrays, a DataFrame of outputs alone, XShards, or an RDD already.
     """
     if hasattr(predicted, "mapPartitions") and hasattr(predicted, "flatMap"):
         return predicted
     if hasattr(predicted, "select") and hasattr(predicted, "rdd"):
-        return predicted.select("prediction").rdd.map(_of_row)
+        return predicted.rdd.map(_of_row)
     rows = rows_of(predicted)
     running = session.running()
     spark = None if running is None else running.spark
@@ -64,5 +76,5 @@ def rows_of(predicted: Any) -> list[Any]:
 
 
 def _of_row(row: Any) -> Any:
-    value = row[0]
-    return value.toArray() if hasattr(value, "toArray") else np.asarray(value)
+    found = [value.toArray() if hasattr(value, "toArray") else np.asarray(value) for value in row]
+    return found[0] if len(found) == 1 else found

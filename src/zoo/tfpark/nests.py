@@ -9,7 +9,21 @@ Leaves: what the leaves are (tf_dataset).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
+
+
+def pair(features: Any, labels: Any) -> tuple[Any, Any]:
+    """The nests with a name for each leaf (see `named`), no name twice; None for no labels."""
+    taken: set[str] = set()
+
+    def fresh(name: str) -> str:
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    return filled(named("x", features), fresh), None if labels is None else filled(named("y", labels), fresh)
 
 
 def named(stem: str, nest: Any) -> Any:
@@ -27,9 +41,12 @@ def named(stem: str, nest: Any) -> Any:
 
 def is_leaf(part: Any) -> bool:
     """Whether a tuple describes one tensor, ``(dtype, shape)``, and is no nest."""
-    return isinstance(part, tuple) and len(part) == 2 and not isinstance(part[0], list | tuple | Mapping) and (
-        isinstance(part[1], list | tuple) and all(size is None or isinstance(size, int) for size in part[1])
-    )  # fmt: skip
+    if not isinstance(part, tuple) or len(part) != 2 or isinstance(part[0], list | tuple | Mapping):
+        return False
+    shape = part[1]
+    if hasattr(shape, "as_list"):  # tf.TensorShape
+        return True
+    return isinstance(shape, list | tuple) and all(size is None or isinstance(size, Integral) for size in shape)
 
 
 def leaves(nest: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.data.shards import MemoryShards, table_of
@@ -63,13 +64,15 @@ def of_arrays(tensors: Any) -> Source:
     """
     pair = isinstance(tensors, tuple) and len(tensors) == 2
     features, labels = tensors if pair else (tensors, None)
-    names = nests.named("x", features), None if labels is None else nests.named("y", labels)
+    names = nests.pair(features, labels)
     arrays = nests.by_name(names[0], features) | ({} if names[1] is None else nests.by_name(names[1], labels))
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) and not np.isscalar(array) and not hasattr(array, "__array__"):
             raise UsageError(
                 f"from_ndarrays takes arrays, or nests of arrays. Received for {name}: {type(array).__name__}"
             )
+    if not nests.leaves(names[0]):
+        raise UsageError(f"from_ndarrays was given no arrays. Received: {tensors!r}")
     shards = MemoryShards(table_of({name: np.asarray(array) for name, array in arrays.items()}))
     return _typed(Adapted(shards, _columns(names)), names)
 
@@ -82,14 +85,15 @@ def of_frame(frame: Any, features: Any, labels: Any) -> Source:
         columns.features[0] if isinstance(features, str) or len(columns.features) == 1 else list(columns.features),
         None if not columns.labels else columns.labels[0] if len(columns.labels) == 1 else list(columns.labels),
     )
-    return _typed(adapted, names)
+    return _typed(Adapted(adapted.shards, columns, _rows_of_frame), names)
 
 
 def of_rdd(rdd: Any, features: Any, labels: Any) -> Source:
     """An RDD whose elements are nests like `features` and `labels`, which say ``(dtype, shape)`` of each part."""
+    _require_rdd(rdd, "from_rdd")
     if features is None:
         raise UsageError("from_rdd needs features=(dtype, shape), or a list or dict of such, as the elements are made.")
-    names = nests.named("x", features), None if labels is None else nests.named("y", labels)
+    names = nests.pair(features, labels)
     kinds = _kinds(names[0], features) | ({} if names[1] is None else _kinds(names[1], labels))
     wanted = {name: (_numpy(kind.dtype), kind.shape) for name, kind in kinds.items()}
     adapted = adapt(rdd.map(_flattening(names, wanted)))
@@ -98,7 +102,12 @@ def of_rdd(rdd: Any, features: Any, labels: Any) -> Source:
 
 def of_texts(rdd: Any) -> Source:
     """An RDD of str or bytes."""
+    _require_rdd(rdd, "from_string_rdd, or from_bytes_rdd,")
     adapted = adapt(rdd)
+    found = column_types.describe(adapted.shards.schema, adapted.columns.features)
+    if adapted.columns != Columns(("x",)) or found[0].dtype.kind != "O":
+        told = ", ".join(map(str, found))
+        raise UsageError(f"elements of the RDD must be texts or bytes, one each. The first one is: {told}")
     return Source(adapted, ("x", None), {"x": TensorMeta(tf.string, (), "x")})
 
 
@@ -109,6 +118,8 @@ def of_tf_data(dataset: Any, *, checked: bool) -> Source:
         dataset: its elements are rows.
         checked: whether one that is batched or repeated is refused.
     """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise UsageError(f"from_tf_data_dataset takes a tf.data.Dataset. Received: {type(dataset).__name__}")
     made = list(pipelines.operations(dataset))
     batched = pipelines.is_batched(dataset)
     if checked and (batched or any(name.startswith("Repeat") for name in made)):
@@ -121,7 +132,9 @@ def of_tf_data(dataset: Any, *, checked: bool) -> Source:
     spec = dataset.element_spec
     pair = isinstance(spec, tuple) and len(spec) in (2, 3)
     parts = (spec[0], spec[1]) if pair else (spec[0] if isinstance(spec, tuple) and len(spec) == 1 else spec, None)
-    names = tuple(_as_adapted(part, own) for part, own in zip(parts, _split(adapted.columns), strict=True))
+    columns = adapted.columns
+    names = tuple(_as_adapted(*of) for of in zip(parts, (columns.features, columns.labels), strict=True))
+    _refuse_deep(parts, columns)
     kinds = {}
     for nest, part in zip(names, parts, strict=True):
         for name, one in ({} if nest is None else nests.by_name(nest, part)).items():
@@ -176,10 +189,15 @@ def older_features(names: Any, shapes: Any, types: Any) -> Any:
     """
     if names is None and shapes is None and types is None:
         return None
-    count = len(names or shapes or types)
-    kinds = list(types) if types is not None else [tf.float32] * count
     if shapes is None:
         raise UsageError("from_rdd with names= needs shapes= too; or say features=[(dtype, shape), ...].")
+    kinds = [tf.float32] * len(shapes) if types is None else list(types)
+    counts = [len(given) for given in (names, shapes, kinds) if given is not None]
+    if len(set(counts)) > 1:
+        raise UsageError(
+            f"names, shapes and types say one thing of each part: give them as many items each. Received: "
+            f"{', '.join(map(str, counts))} items."
+        )
     return [(kind, tuple(shape)) for kind, shape in zip(kinds, shapes, strict=True)]
 
 
@@ -198,10 +216,27 @@ def _typed(adapted: Adapted, names: tuple[Any, Any]) -> Source:
 def _kinds(names: Any, described: Any) -> dict[str, TensorMeta]:
     made = {}
     for name, one in nests.by_name(names, described).items():
+        told = f"describe each part as (dtype, shape), e.g. (tf.float32, [28, 28]). Received: {one!r}"
         if not nests.is_leaf(one):
-            raise UsageError(f"describe each part as (dtype, shape), e.g. (tf.float32, [28, 28]). Received: {one!r}")
-        made[name] = TensorMeta(tf.as_dtype(one[0]), tuple(one[1]), name)
+            raise UsageError(told)
+        try:
+            made[name] = TensorMeta(tf.as_dtype(one[0]), tuple(tf.TensorShape(one[1]).as_list()), name)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{told}, which is no dtype, or no shape: {error}") from error
     return made
+
+
+def _require_rdd(given: Any, what: str) -> None:
+    if not hasattr(given, "mapPartitionsWithIndex"):
+        raise UsageError(
+            f"{what} takes an RDD. Received: {type(given).__name__}. Other data go to from_dataframe, from_ndarrays, ..."
+        )
+
+
+def _rows_of_frame(extended: Any) -> Any:
+    """What a model adds to a frame: an RDD of it for Spark's, else arrays."""
+    made = getattr(extended, "made", None)
+    return answers.to_arrays(extended) if made is None else extended.frame.select(*made)
 
 
 def _flattening(
@@ -211,15 +246,7 @@ def _flattening(
     of_features, of_labels = names
 
     def side(nest: Any, part: Any) -> dict[str, Any]:
-        found = {}
-        for name, leaf in nests.by_name(nest, part).items():
-            dtype, shape = wanted[name]
-            text = dtype.kind == "O"
-            array = leaf if text else np.asarray(leaf, dtype)
-            if not text and len(array.shape) != len(shape):
-                raise DataError(f"an element's '{name}' has the shape {array.shape}; {list(shape)} was said.")
-            found[name] = array
-        return found
+        return {name: _cell(name, leaf, *wanted[name]) for name, leaf in nests.by_name(nest, part).items()}
 
     def flat(element: Any) -> Any:
         try:
@@ -227,9 +254,67 @@ def _flattening(
                 return side(of_features, element), None
             return side(of_features, element[0]), side(of_labels, element[1])
         except (KeyError, IndexError, TypeError) as error:
-            raise DataError(f"an element of the RDD is not made as features and labels say: {error!r}") from error
+            raise DataError(
+                f"an element of the RDD is not made as features and labels say ({type(error).__name__}: {error}). "
+                f"It is: {_short(element)}"
+            ) from error
 
     return flat
+
+
+def _cell(name: str, leaf: Any, dtype: np.dtype[Any], shape: tuple[int | None, ...]) -> Any:
+    """(on an executor) One part of an element, of its dtype and shape."""
+    if dtype.kind == "O":
+        if not isinstance(leaf, str | bytes):
+            raise DataError(f"an element's '{name}' is no string, and was described as one. It is: {_short(leaf)}")
+        return leaf
+    array = _of_dtype(leaf, dtype)
+    if array is None:
+        raise DataError(f"an element's '{name}' is no {dtype}, and was described as one. It is: {_short(leaf)}")
+    wrong = len(array.shape) != len(shape) or any(
+        size is not None and size != own for size, own in zip(shape, array.shape, strict=True)
+    )
+    if wrong:
+        raise DataError(f"an element's '{name}' has the shape {array.shape}, and was described as {list(shape)}.")
+    return array
+
+
+def _of_dtype(leaf: Any, dtype: np.dtype[Any]) -> np.ndarray | None:
+    """None where it is no number, or would lose what it says."""
+    try:
+        given = np.asarray(leaf)
+    except ValueError:  # a ragged list
+        return None
+    if given.dtype.kind not in "biuf":
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        array = given.astype(dtype)
+    if dtype.kind == "f" or np.can_cast(given.dtype, dtype) or np.array_equal(array, given):
+        return array
+    return None
+
+
+def _short(value: Any) -> str:
+    told = repr(value)
+    return f"{told if len(told) < 200 else told[:200] + '...'} ({type(value).__name__})"
+
+
+def _refuse_deep(parts: Sequence[Any], columns: Columns) -> None:
+    both = sorted(set(columns.features) & set(columns.labels))
+    if both:
+        raise UsageError(
+            f"features and labels of the tf.data.Dataset both have parts named {both}. Rename one of each."
+        )
+    flat = [list(one.values()) if isinstance(one, Mapping) else one for one in parts]
+    for one in flat:
+        deep = [
+            part for part in (one if isinstance(one, list | tuple) else ()) if isinstance(part, Mapping | list | tuple)
+        ]
+        if deep:
+            raise UsageError(
+                f"features, or labels, of a tf.data.Dataset are a tensor, or a tuple or dict of tensors. Received: {deep[0]}"
+                ". Flatten them first: dataset.map(lambda ...: ...)."
+            )
 
 
 def _as_adapted(part: Any, own: Sequence[str]) -> Any:
@@ -239,10 +324,6 @@ def _as_adapted(part: Any, own: Sequence[str]) -> Any:
     if isinstance(part, Mapping):
         return {key: str(key) for key in part}
     return list(own) if isinstance(part, list | tuple) else own[0]
-
-
-def _split(columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return columns.features, columns.labels
 
 
 def _files(path: str) -> list[str]:

@@ -7,9 +7,9 @@ Leaves: what the data is (sources), reading it (zoo.engine.data).
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
@@ -24,8 +24,9 @@ from zoo.tfpark.sources import Source, TensorMeta
 
 v1 = tf.compat.v1
 ENDLESS_EPOCH = 1000
+_WORDS = ("batch_size", "batch_per_thread", "hard_code_batch_size", "shuffle", "sequential_order", "memory_type")
 _log = logging.getLogger("zoo")
-_of_graphs: weakref.WeakKeyDictionary[Any, list[TFDataset]] = weakref.WeakKeyDictionary()
+_KEPT = "_zoo_placeholders"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,16 @@ class Sizes:
     batch_size: int = -1
     batch_per_thread: int = -1
     hard_code: bool = False
+
+    @classmethod
+    def taken(cls, words: dict[str, Any]) -> Sizes:
+        """Those among the words of a call, which it takes away.
+
+        Raises:
+            UsageError: something that is no number of rows, or both sizes.
+        """
+        rows = [_rows(word, words.pop(word, None)) for word in ("batch_size", "batch_per_thread")]
+        return cls(*rows, bool(words.pop("hard_code_batch_size", False)))
 
     def __post_init__(self) -> None:
         if self.batch_size > 0 and self.batch_per_thread > 0:
@@ -80,15 +91,12 @@ class TFDataset:
             UsageError: an unknown keyword, or both sizes.
         """
         self._source, self._validation = source, validation
-        self._sizes = Sizes(
-            words.pop("batch_size", -1), words.pop("batch_per_thread", -1), words.pop("hard_code_batch_size", False)
-        )
-        self.shuffle = bool(words.pop("shuffle", True)) and not words.pop("sequential_order", False)
+        self._sizes = Sizes.taken(words)
+        sequential = words.pop("sequential_order", False)
+        self.shuffle = bool(words.pop("shuffle", True)) and not sequential
         words.pop("memory_type", None)
         if words:
-            known = ("batch_size", "batch_per_thread", "hard_code_batch_size", "shuffle", "sequential_order")
-            raise UsageError.unknown_argument("TFDataset", list(words), known)
-        self._placeholders: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+            raise UsageError.unknown_argument("TFDataset", list(words), _WORDS)
         if self.batch_size > 0:
             _advise(self.batch_size)
 
@@ -181,9 +189,14 @@ class TFDataset:
             labels: a nest of tensors, as `label_tensors`, or None.
         """
         of_features, of_labels = self._source.names
-        if of_labels is None or labels is None:
-            return nests.by_name(of_features, features), {}
-        return nests.by_name(of_features, features), nests.by_name(of_labels, labels)
+        try:
+            fed = nests.by_name(of_features, features)
+            return fed, {} if of_labels is None or labels is None else nests.by_name(of_labels, labels)
+        except (KeyError, IndexError, TypeError) as error:
+            raise UsageError(
+                f"inputs= has other parts than the data set, whose tensors are {self.tensor_structure}. Received: "
+                f"{features if labels is None else (features, labels)}"
+            ) from error
 
     def _tensors(self) -> tuple[Any, Any]:
         if tf.executing_eagerly():
@@ -193,11 +206,11 @@ class TFDataset:
                 "tf.Graph().as_default(): ..."
             )
         graph = v1.get_default_graph()
-        if graph not in self._placeholders:
-            self._placeholders[graph] = tuple(nests.filled(names, self._placeholder) for names in self._source.names)
-            _of_graphs.setdefault(graph, []).append(self)
-        found: tuple[Any, Any] = self._placeholders[graph]
-        return found
+        kept = _kept(graph)
+        if self not in kept:
+            features, labels = (nests.filled(names, self._placeholder) for names in self._source.names)
+            kept[self] = features, labels
+        return kept[self]
 
     def _placeholder(self, name: str) -> Any:
         kind = self._source.kinds[name]
@@ -344,15 +357,27 @@ def dataset_behind(tensors: Any) -> TFDataset | None:
     if not found:
         return None
     reached = {op.name for op in ancestors(found)}
-    known = _of_graphs.get(found[0].graph, [])
-    made = [one for one in known if any(placeholder.op.name in reached for placeholder in _placeholders(one, found[0]))]
+    known = _kept(found[0].graph).items()
+    made = [one for one, own in known if any(placeholder.op.name in reached for placeholder in nests.leaves(list(own)))]
     if len(made) > 1:
         raise UsageError(f"the loss depends on the tensors of {len(made)} TFDatasets. Make one with all columns.")
     return made[0] if made else None
 
 
-def _placeholders(dataset: TFDataset, tensor: Any) -> list[Any]:
-    return [one for nest in dataset._placeholders[tensor.graph] for one in nests.leaves(nest)]
+def _kept(graph: Any) -> dict[TFDataset, tuple[Any, Any]]:
+    """Data set -> its placeholders in a graph. The graph itself holds them, for they end with it."""
+    if not hasattr(graph, _KEPT):
+        setattr(graph, _KEPT, {})
+    kept: dict[TFDataset, tuple[Any, Any]] = getattr(graph, _KEPT)
+    return kept
+
+
+def _rows(word: str, given: Any) -> int:
+    if given is None or (isinstance(given, Integral) and given == -1):
+        return -1
+    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
+        raise UsageError(f"{word} is a number of rows, at least 1 (-1 or None: not given). Received: {given!r}")
+    return int(given)
 
 
 def _both(make: Callable[[Any], Source], data: Any, validation: Any) -> tuple[Source, Source | None]:
@@ -362,6 +387,12 @@ def _both(make: Callable[[Any], Source], data: Any, validation: Any) -> tuple[So
     other = make(validation)
     if other.names != source.names:
         raise UsageError(f"the validation data have other parts than the data: {other.names} and {source.names}")
+    for name, kind in source.kinds.items():
+        if not tf.TensorShape(kind.shape).is_compatible_with(other.kinds[name].shape):
+            raise UsageError(
+                f"the validation data do not fit the data: rows of '{name}' have the shape {other.kinds[name].shape} "
+                f"there, and {kind.shape} in the data."
+            )
     return source, other
 
 

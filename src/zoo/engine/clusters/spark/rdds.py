@@ -20,6 +20,7 @@ from zoo.engine.clusters.spark.faults import in_own_words
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.contracts import Shards
 from zoo.engine.data.adapters import Adapted, Names
+from zoo.engine.data.answers import unnamed
 from zoo.engine.data.objects import OBJECT, OBJECTS, PART, PLACE, Answering, Item, ObjectRows, Opening, Reading, pack
 from zoo.engine.errors import DataError, UsageError
 
@@ -63,7 +64,8 @@ def give_back(extended: Shards) -> RDD[Any]:
     answering = Answering.of(extended)
     source = extended.source.source  # type: ignore[attr-defined]  # `Answering.of` has looked at it
     assert isinstance(source, FrameShards)
-    return source.mapped(answering, OBJECTS).selected.rdd.flatMap(_predictions)
+    names = tuple(answering.added.names)
+    return source.mapped(answering, OBJECTS).selected.rdd.flatMap(lambda row: _predictions(row, names))
 
 
 def stacked(elements: Sequence[Any]) -> dict[str, Any]:
@@ -123,8 +125,10 @@ def _packed(part: int, place: int, elements: Sequence[Any]) -> tuple[tuple[int, 
     return (part, place, bytearray(cell)), len(cell)  # type: ignore[return-value]  # Spark's binary
 
 
-def _predictions(row: Any) -> Iterator[Any]:
-    answer = pickle.loads(bytes(row[OBJECT]))["prediction"]  # noqa: S301  packed by this program
+def _predictions(row: Any, names: Sequence[str]) -> Iterator[Any]:
+    packed = pickle.loads(bytes(row[OBJECT]))  # noqa: S301  packed by this program
+    found = [packed["prediction"]] if unnamed(names) else [packed[name] for name in names]
+    answer = found[0] if len(found) == 1 else found
     if isinstance(answer, list):
         yield from (list(one) for one in zip(*answer, strict=True))
     else:
