@@ -34,6 +34,7 @@ BENCHMARKS = {
     "keras-tensorflow": "keras_steps:tensorflow",
     "keras-jax": "keras_steps:jax",
     "keras-torch": "keras_steps:torch",
+    "graph": "graph_steps:rows",
     "spark-fit": "spark_fit:rows",
     "ingest-frames": "ingest:from_frames",
     "ingest-paths": "ingest:from_paths",

@@ -7,11 +7,12 @@ Leaves: the program's own session (home), steps (replica).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 from zoo.engine.frameworks.graph import marks
 from zoo.engine.frameworks.graph.program import Copy
@@ -53,6 +54,26 @@ def assign(session: Any, values: Mapping[str, np.ndarray]) -> None:
     for variable in variables_of(session.graph):
         if variable.name in values:  # one by one: several may have one initial value
             session.run(variable.initializer, {variable.initializer.inputs[1]: values[variable.name]})
+
+
+def prepared(session: Any, fetches: Sequence[Any], feeds: Sequence[Any]) -> Callable[..., list[Any]]:
+    """A function from arrays for `feeds`, of their tensors' types, to the values of the tensors among `fetches`.
+
+    `Session.run` looks up fetches and feeds, and converts arrays, in each call: for a small graph that takes longer
+    than the graph. TensorFlow's own layers use callables with options instead, which do so once.
+    """
+    if not hasattr(session, "_make_callable_from_options"):
+        run = session.make_callable(list(fetches), list(feeds))
+        return lambda *arrays: [found for found in run(*arrays) if found is not None]
+    given = {tensor.name for tensor in feeds}
+    with session.graph.as_default():  # what is fed cannot be fetched too
+        fetches = [tf.identity(one) if one.name in given else one for one in fetches]
+    options = config_pb2.CallableOptions()
+    options.feed.extend(tensor.name for tensor in feeds)
+    options.fetch.extend(one.name for one in fetches if isinstance(one, tf.Tensor))
+    options.target.extend(one.name for one in fetches if isinstance(one, tf.Operation))
+    run = session._make_callable_from_options(options)
+    return lambda *arrays: list(run(*arrays))
 
 
 def variables_of(graph: Any) -> list[Any]:

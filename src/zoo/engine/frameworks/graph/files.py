@@ -7,19 +7,21 @@ Leaves: our own checkpoints (zoo.engine.checkpoint), computing (replica).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
 
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.graph import copies
 
 v1 = tf.compat.v1
+_CHECKPOINT = "a TensorFlow checkpoint is read from, and written to,"
 _GRAPH, _META = "frozen_inference_graph.pb", "graph_meta.json"
 
 
@@ -32,11 +34,15 @@ def save_checkpoint(session: Any, prefix: str, saver: Any = None) -> str:
         saver: which variables; None for all.
 
     Raises:
-        UsageError: a URL, or a graph without variables.
+        UsageError: a URL, a graph without variables, or variables without values.
     """
-    path = _local(prefix)
+    path = _local(prefix, _CHECKPOINT)
+    chosen = saver or _saver(session)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    written: str = (saver or _saver(session)).save(session, path, write_meta_graph=False)
+    try:
+        written: str = chosen.save(session, path, write_meta_graph=False)
+    except tf.errors.FailedPreconditionError as error:
+        raise _without_value(error) from error
     return written
 
 
@@ -51,17 +57,22 @@ def load_checkpoint(session: Any, prefix: str, saver: Any = None) -> None:
     Raises:
         UsageError: a URL; no checkpoint there; one of other variables.
     """
-    path = _local(prefix)
+    path = _local(prefix, _CHECKPOINT)
     if Path(path).is_dir():
         path = v1.train.latest_checkpoint(path) or path
     if not Path(f"{path}.index").exists():
         raise UsageError(f"no TensorFlow checkpoint at {prefix}: there is no file {path}.index.")
     held = dict(v1.train.list_variables(path))
     _check_shapes(session, held, prefix)
+    chosen = saver or _saver(session, held)
     try:
-        (saver or _saver(session, held)).restore(session, path)
+        chosen.restore(session, path)
     except (tf.errors.OpError, ValueError) as error:
-        raise UsageError(f"the checkpoint {prefix} does not fit the graph: {str(error).splitlines()[0]}") from error
+        lines = str(error).splitlines()
+        told = next((line for line in lines if line.startswith("Key ")), lines[0])
+        raise UsageError(
+            f"the checkpoint {prefix} does not fit the graph: {told}. It holds {_few(held)}."
+        ) from error
 
 
 def _check_shapes(session: Any, held: Mapping[str, Sequence[int]], prefix: str) -> None:
@@ -77,22 +88,40 @@ def _check_shapes(session: Any, held: Mapping[str, Sequence[int]], prefix: str) 
 
 def checkpoint_state(directory: str) -> Any:
     """TensorFlow's record of the checkpoints of a directory of this machine; None where there is none."""
-    return v1.train.get_checkpoint_state(_local(directory))
+    return v1.train.get_checkpoint_state(_local(directory, _CHECKPOINT))
 
 
 def _saver(session: Any, held: Any = None) -> Any:
     with session.graph.as_default():
         variables = v1.global_variables()
         own = variables if held is None else [variable for variable in variables if variable.op.name in held]
+        if not variables:
+            raise UsageError("the graph has no variables: there is nothing to save, or to read. Build the model first.")
         if not own:
-            raise UsageError("the graph has no variables, or none that the checkpoint holds.")
+            raise UsageError(
+                f"the checkpoint does not fit the graph: of {_few(variable.op.name for variable in variables)} it "
+                f"holds none. It holds {_few(held)}. Give a Saver that knows both: Saver({{name there: variable}})."
+            )
         return v1.train.Saver(own, save_relative_paths=True)
 
 
-def _local(prefix: str) -> str:
-    if not storage.is_local(prefix):
-        raise UsageError(f"a TensorFlow checkpoint is written to a path of this machine. Received: {prefix}")
-    return str(storage.local_path(prefix))
+def _local(path: Any, what: str) -> str:
+    if not storage.is_local(str(path)):
+        raise UsageError(f"{what} a path of this machine. Received: {storage.masked(str(path))}. Copy it there.")
+    return str(storage.local_path(str(path)))
+
+
+def _without_value(error: Exception) -> UsageError:
+    told = str(error).partition("\n")[0]
+    return UsageError(
+        "a variable of the session has no value yet: run tf.compat.v1.global_variables_initializer(), or load a "
+        f"checkpoint. TensorFlow says: {told}"
+    )
+
+
+def _few(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return ", ".join(found[:10]) + (f", ... ({len(found)} in all)" if len(found) > 10 else "")
 
 
 # --- graphs that only compute ----------------------------------------------------------------------------------------
@@ -121,10 +150,13 @@ def export_frozen(session: Any, folder: str, inputs: Sequence[Any], outputs: Seq
         folder: a path or any fsspec URL.
         inputs: tensors that are fed.
         outputs: tensors that are computed.
+
+    Raises:
+        UsageError: variables without values.
     """
     meta = {"input_names": [one.name for one in inputs], "output_names": [one.name for one in outputs]}
+    frozen = _frozen(session, [one.op.name for one in (*outputs, *inputs)])  # inputs that no output needs as well
     storage.make_dirs(folder)
-    frozen = _frozen(session, [one.op.name for one in outputs])
     storage.write_atomically(storage.join(folder, _GRAPH), bytes(frozen.SerializeToString()))
     storage.write_atomically(storage.join(folder, _META), json.dumps(meta).encode())
     return folder
@@ -146,8 +178,8 @@ def load_frozen(path: str, inputs: Sequence[str] | None, outputs: Sequence[str] 
     if not storage.exists(file):
         raise UsageError(f"no frozen graph at {storage.masked(file)}. A SavedModel is read by from_saved_model.")
     if folder and (inputs is None or outputs is None):
-        meta = json.loads(storage.read_bytes(storage.join(path, _META)))
-        inputs, outputs = inputs or meta["input_names"], outputs or meta["output_names"]
+        told = _told(storage.join(path, _META))
+        inputs, outputs = inputs or told[0], outputs or told[1]
     if inputs is None or outputs is None:
         raise UsageError(
             f"{storage.masked(file)} does not tell its inputs and outputs: give input_names, output_names."
@@ -157,6 +189,17 @@ def load_frozen(path: str, inputs: Sequence[str] | None, outputs: Sequence[str] 
     except DecodeError as error:
         raise UsageError(f"{storage.masked(file)} is no graph of TensorFlow (GraphDef): {error}") from error
     return _constant(definition, inputs, outputs)
+
+
+def _told(file: str) -> tuple[Any, Any]:
+    """(inputs, outputs) as the file beside a graph has them; Nones without such a file."""
+    if not storage.exists(file):
+        return None, None
+    try:
+        meta = json.loads(storage.read_bytes(file))
+        return meta["input_names"], meta["output_names"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{storage.masked(file)} does not tell 'input_names' and 'output_names': {error!r}") from error
 
 
 def load_saved_model(
@@ -173,24 +216,42 @@ def load_saved_model(
     Raises:
         UsageError: no SavedModel; no such tag, signature or tensor.
     """
-    if not (Path(_local(path)) / "saved_model.pb").exists():
-        raise UsageError(
-            f"no SavedModel at {path}: there is no file saved_model.pb. A .keras or .h5 file is read by "
-            "Estimator.load_keras_model or KerasModel.load_model."
-        )
+    local, tags = _local(path, "a SavedModel is read from"), tag.split(",")
+    _check_tags(local, tags)
     graph = tf.Graph()
     session = v1.Session(graph=graph)
     with graph.as_default():
         try:
-            meta = v1.saved_model.load(session, [tag], _local(path))
-        except RuntimeError as error:
-            raise UsageError(f"the SavedModel {path} has no graph with the tag {tag!r}: {error}") from error
+            meta = v1.saved_model.load(session, tags, local)
+        except (RuntimeError, ValueError, OSError, tf.errors.OpError) as error:
+            raise UsageError(
+                f"the SavedModel {path} cannot be read, a file of it is missing or damaged: {error}"
+            ) from error
         session.run(v1.tables_initializer())
     signed = _signed(meta, signature, path) if None in names else ([], [])
     inputs, outputs = names[0] or signed[0], names[1] or signed[1]
     if not _all_known(graph):  # as in those of TensorFlow 2, whose variables are in no collection
         return _constant(_frozen(session, [name.partition(":")[0] for name in outputs]), inputs, outputs)
     return Loaded(session, _tensors(graph, inputs), _tensors(graph, outputs))
+
+
+def _check_tags(path: str, tags: Sequence[str]) -> None:
+    file = Path(path) / "saved_model.pb"
+    if not file.exists():
+        raise UsageError(
+            f"no SavedModel at {path}: there is no file saved_model.pb. A .keras or .h5 file is read by "
+            "Estimator.load_keras_model or KerasModel.load_model, a frozen graph by TFNet(path, ...)."
+        )
+    try:
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    except DecodeError as error:
+        raise UsageError(f"{file} is no SavedModel: {error}") from error
+    there = [set(graph.meta_info_def.tags) for graph in model.meta_graphs]
+    if set(tags) not in there:
+        raise UsageError(
+            f"the SavedModel {path} has no graph with the tag {','.join(tags)!r}. It has: "
+            f"{'; '.join(','.join(sorted(one)) for one in there) or 'none'}"
+        )
 
 
 def _all_known(graph: Any) -> bool:
@@ -201,7 +262,10 @@ def _all_known(graph: Any) -> bool:
 
 def _frozen(session: Any, outputs: Sequence[str]) -> Any:
     definition = session.graph.as_graph_def()
-    return v1.graph_util.convert_variables_to_constants(session, definition, list(outputs))
+    try:
+        return v1.graph_util.convert_variables_to_constants(session, definition, list(outputs))
+    except tf.errors.FailedPreconditionError as error:
+        raise _without_value(error) from error
 
 
 def _constant(definition: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Loaded:
@@ -227,5 +291,6 @@ def _tensors(graph: Any, names: Sequence[str]) -> list[Any]:
         try:
             found.append(graph.get_tensor_by_name(name if ":" in name else f"{name}:0"))
         except (KeyError, ValueError) as error:
-            raise UsageError(f"the graph has no tensor {name!r}: {error}") from error
+            fed = _few(op.outputs[0].name for op in graph.get_operations() if op.type == "Placeholder")
+            raise UsageError(f"the graph has no tensor {name!r}. Its placeholders are: {fed or 'none'}") from error
     return found

@@ -161,12 +161,12 @@ class GraphReplica:
         self.remember(state.values)
         copies.assign(self._session, {name.partition("/")[2]: array for name, array in state.arrays.items()})
 
-    def _rates(self, step: int) -> list[float]:
+    def _rates(self, step: int) -> list[np.ndarray]:
         """What schedules say for update number `step`."""
         controls = [control for _, control in self._settings.rates]
         for control in controls:
             control.before_update(step)
-        return [control.value for control in controls]
+        return [np.asarray(control.value, np.float32) for control in controls]
 
     def remember(self, values: Mapping[str, Json]) -> None:
         """Goes back to where turns and schedules stood, of which `state` tells."""
@@ -236,7 +236,7 @@ class Steps:
         self._updates = [copies.operation(self._graph, name) for name in turn.updates]
         self._marked = [_Marked(self._graph, gradient) for gradient in turn.gradients]
 
-    def train(self, arrays: Sequence[np.ndarray], rates: Sequence[float]) -> tuple[np.ndarray, float]:
+    def train(self, arrays: Sequence[np.ndarray], rates: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
         """A whole step: (losses of all turns, learning rate)."""
         losses, rate, *_ = self._training(*arrays, *rates)
         return losses, float(rate)
@@ -246,7 +246,7 @@ class Steps:
         flat = self._gradient_pass(*arrays)[0]
         return flat if flat.flags.writeable else np.array(flat)
 
-    def apply(self, flat: np.ndarray, rates: Sequence[float]) -> tuple[np.ndarray, float]:
+    def apply(self, flat: np.ndarray, rates: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
         """Changes the variables by a flat array of averages: (mean losses of all turns, learning rate)."""
         fed, start = [], 0
         for one in self._marked:
@@ -366,10 +366,6 @@ def with_feeds(
 ) -> Callable[..., list[Any]]:
     """A function from arrays for `feeds`; what the program feeds itself is fed with them."""
     own = {copies.tensor(session.graph, name): pair[0 if training else 1] for name, pair in wanted.feeds.items()}
-    run = session.make_callable(list(fetches), [*feeds, *own])
+    run = copies.prepared(session, fetches, [*feeds, *own])
     values = [np.asarray(value, tensor.dtype.as_numpy_dtype) for tensor, value in own.items()]
-
-    def answers(*arrays: Any) -> list[Any]:
-        return list(run(*arrays, *values))
-
-    return answers
+    return lambda *arrays: run(*arrays, *values)
