@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -205,6 +206,16 @@ def test_a_hard_coded_batch_is_in_the_shape(graph: Any, inline: None) -> None:
     assert described(TFDataset.from_ndarrays(X, hard_code_batch_size=True)) == ("float32", (None, 3))
 
 
+def test_a_hard_coded_batch_is_that_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = SimpleNamespace(cluster=SimpleNamespace(nodes=4, slots=8))
+    monkeypatch.setattr("zoo.engine.session.running", lambda: running)
+    words: dict[str, Any] = {"hard_code_batch_size": True}
+    assert described(TFDataset.from_ndarrays(X, batch_size=8, **words)) == ("float32", (2, 3))
+    assert described(TFDataset.from_ndarrays(X, batch_per_thread=8, **words)) == ("float32", (8, 3))
+    with pytest.raises(UsageError, match="multiple of the 4 nodes.*Received: 10"):
+        described(TFDataset.from_ndarrays(X, batch_size=10, **words))
+
+
 def test_a_small_batch_is_warned_of(on_spark: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="zoo"):
         TFDataset.from_ndarrays(X, batch_size=1)
@@ -250,7 +261,7 @@ def test_an_rdd_is_as_it_is_described(on_spark: Any) -> None:
         outputs = [inputs["b"] * 2, tf.strings.join([text, tf.strings.as_string(number)])]
         rows = TFPredictor(session, outputs).predict().collect()
     np.testing.assert_allclose([row[0] for row in rows], X * 2)
-    assert [row[1] for row in rows] == [f"t{at}{at}" for at in range(ROWS)]
+    assert [row[1] for row in rows] == [f"t{at}{at}".encode() for at in range(ROWS)]
 
 
 @pytest.mark.parametrize("shape", [[3], (3,), tf.TensorShape([3]), [np.int64(3)]])
@@ -465,7 +476,9 @@ def rows_of(kind: str, spark: Any = None) -> Iterator[Any]:
     frame = pd.DataFrame({"a": list(X), "y": Y[:, 0]})
     makers: dict[str, Any] = {
         "arrays": lambda: TFDataset.from_ndarrays((X, Y), **IN_ORDER),
-        "float64": lambda: TFDataset.from_ndarrays((X.astype(float), Y.astype(float)), batch_size=BATCH, sequential_order=True),
+        "float64": lambda: TFDataset.from_ndarrays(
+            (X.astype(float), Y.astype(float)), batch_size=BATCH, sequential_order=True
+        ),
         "nest": lambda: TFDataset.from_ndarrays(({"a": X[:, :2], "b": [X[:, 2:]]}, Y), **IN_ORDER),
         "pandas": lambda: TFDataset.from_dataframe(frame, "a", "y", **IN_ORDER),
         "pipeline": lambda: TFDataset.from_tf_data_dataset(tf.data.Dataset.from_tensor_slices((X, Y)), **IN_ORDER),
@@ -510,9 +523,15 @@ def test_a_step_of_all_rows_of_spark_on_two_ranks_is_a_plain_one(on_spark: Any, 
             assert trained(*given, workers_per_node=2) == pytest.approx(plain(ROWS), abs=1e-6)
 
 
-def test_an_epoch_is_shuffled_unless_order_is_asked_for(graph: Any, inline: None) -> None:
-    dataset = TFDataset.from_ndarrays((X, Y), batch_size=BATCH)
-    assert trained(dataset, *dataset.tensors) != pytest.approx(plain(BATCH), abs=1e-6)
+def test_an_epoch_is_shuffled_unless_order_is_asked_for(inline: None) -> None:
+    found = []
+    for shuffle in (True, False, False):  # of a pipeline: one row is one part, and parts are shuffled within
+        rows = tf.data.Dataset.from_tensor_slices((X, Y))
+        dataset = TFDataset.from_tf_data_dataset(rows, batch_size=BATCH, shuffle=shuffle)
+        with tf.Graph().as_default():
+            found.append(trained(dataset, *dataset.tensors))
+    assert found[1] == found[2] == pytest.approx(plain(BATCH), abs=1e-6)
+    assert found[0] != pytest.approx(found[1], abs=1e-6)
 
 
 def test_hard_coded_batches_train_where_the_rows_divide(graph: Any, inline: None) -> None:

@@ -6,7 +6,7 @@ Leaves: training on the cluster (zoo.orca.learn.keras_estimator), everything els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, files
 from zoo.orca.learn.keras_estimator import make_estimator
+from zoo.tfpark import nests
 from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset
 
@@ -63,14 +64,14 @@ class KerasModel:
             what ``keras.Model.fit`` returns, or, of distributed training, the statistics of each epoch.
         """
         if isinstance(x, TFDataset):
-            if x.batch_size < 1:
-                raise UsageError("The batch_size of TFDataset must be specified when used in KerasModel fit.")
-            return self._estimator.fit(
-                x, epochs, x.batch_size, validation_data=_first(validation_data, x.get_validation_data()),
-                shuffle=kwargs.pop("shuffle", x.shuffle), **kwargs,
-            )  # fmt: skip
+            _check_words(x, y, ("batch_size", batch_size, x.batch_size), "fit")
+            _check_parts(self.model, x)
+            kwargs = {"shuffle": x.shuffle, "steps_per_epoch": x.steps_per_epoch} | kwargs
+            validation = _validation(x, validation_data)
+            return self._estimator.fit(x, epochs, x.batch_size, validation_data=validation, **kwargs)
         if distributed:
-            return self._estimator.fit(_pair(x, y), epochs, batch_size, validation_data=validation_data, **kwargs)
+            given = _pair(x, y)
+            return self._estimator.fit(given, epochs, batch_size, validation_data=validation_data, **kwargs)
         return self.model.fit(x, y, batch_size, epochs, validation_data=validation_data, **kwargs)
 
     def evaluate(
@@ -85,7 +86,7 @@ class KerasModel:
             distributed: whether arrays are scored on the cluster.
         """
         if isinstance(x, TFDataset):
-            _check_per_thread(x, "evaluate")
+            _check_words(x, y, ("batch_per_thread", batch_per_thread, x.batch_per_thread), "evaluate")
             return self._estimator.evaluate(x, x.rows_at_once)
         if distributed:
             return self._estimator.evaluate(_pair(x, y), batch_per_thread)
@@ -103,10 +104,10 @@ class KerasModel:
             arrays for arrays; for a `TFDataset` an RDD of one array for each row, see `TFPredictor.predict`.
         """
         if isinstance(x, TFDataset):
-            _check_per_thread(x, "predict")
+            _check_words(x, None, ("batch_per_thread", batch_per_thread, x.batch_per_thread), "predict")
             return as_rdd(self._estimator.predict(x, x.rows_at_once))
         if distributed:
-            return self._estimator.predict(x, batch_per_thread)
+            return self._estimator.predict(_pair(x, None), batch_per_thread)
         return self.model.predict(x, batch_per_thread, verbose=0)
 
     def train_on_batch(self, x: Any, y: Any = None, **words: Any) -> Any:
@@ -125,8 +126,14 @@ class KerasModel:
 
     @property
     def metrics_names(self) -> list[str]:
-        """``"loss"`` and the compiled metrics."""
-        return list(self.model.metrics_names)
+        """``"loss"`` and the compiled metrics; none for a model that is not compiled."""
+        if not self.model.compiled:
+            return []
+        try:
+            return list(self.model.get_metrics_result())
+        except ValueError:  # Keras makes the metrics when it sees the first batch
+            given = getattr(self.model._compile_metrics, "_user_metrics", None) or []
+            return ["loss", *(_name(one) for one in _flat(given))]
 
     def get_weights(self) -> list[np.ndarray]:
         """As those of Keras."""
@@ -172,13 +179,58 @@ class KerasModel:
 
 
 def _pair(x: Any, y: Any) -> Any:
-    return x if y is None else (x, y)
+    return x if y is None and not isinstance(x, Mapping) else (x, y)
 
 
-def _first(given: Any, own: Any) -> Any:
-    return own if given is None else given
+def _validation(dataset: TFDataset, given: Any) -> TFDataset | None:
+    """What was given, else the data set's own."""
+    if given is None:
+        return dataset.get_validation_data()
+    made: TFDataset = given if isinstance(given, TFDataset) else TFDataset.from_ndarrays(given)
+    dataset.require_alike(made)
+    return made
 
 
-def _check_per_thread(dataset: TFDataset, what: str) -> None:
-    if dataset.batch_per_thread < 1:
-        raise UsageError(f"The batch_per_thread of TFDataset must be specified when used in KerasModel {what}.")
+def _flat(given: Any) -> list[Any]:
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    return [leaf for one in given for leaf in _flat(one)] if isinstance(given, list | tuple) else [given]
+
+
+def _name(metric: Any) -> str:
+    return metric if isinstance(metric, str) else getattr(metric, "name", None) or metric.__name__
+
+
+def _check_parts(model: Any, dataset: TFDataset) -> None:
+    """Refuses data of other parts than the model's, as far as the model tells its own."""
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        return
+    features, labels = dataset.names
+    structure = getattr(model, "input", None)
+    own = list(structure) if isinstance(structure, Mapping) else [tensor.name for tensor in inputs]
+    found = [list(nests.leaves(nest)) for nest in (features, labels)]
+    if len(found[0]) != len(own):
+        raise UsageError(
+            f"model_input number does not match data number: the model takes {len(own)} ({', '.join(own)}), and the "
+            f"data have {len(found[0])} ({', '.join(found[0])})."
+        )
+    if len(own) > 1 and isinstance(features, Mapping) and set(own) - set(features):
+        raise UsageError(f"all model_input names should exist in data: expected {own}. Received: {list(features)}")
+    if len(found[1]) > len(outputs) or (not found[1] and model.compiled and model.loss):
+        raise UsageError(
+            f"model_target number does not match data number: the model has {len(outputs)} output(s) with a loss, and "
+            f"the data have {len(found[1])} label(s). Give TFDataset (features, labels)."
+        )
+
+
+def _check_words(dataset: TFDataset, y: Any, size: tuple[str, int | None, int], what: str) -> None:
+    word, given, own = size
+    if own < 1:
+        raise UsageError(f"The {word} of TFDataset must be specified when used in KerasModel {what}.")
+    if y is not None:
+        raise UsageError(
+            f"a TFDataset has its own labels: leave y out of KerasModel {what}. Received: {type(y).__name__}"
+        )
+    if given not in (None, own):
+        raise UsageError(f"a TFDataset has its own {word}, {own}: leave it out of KerasModel {what}. Received: {given}")

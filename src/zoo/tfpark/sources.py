@@ -67,7 +67,7 @@ def of_arrays(tensors: Any) -> Source:
     names = nests.pair(features, labels)
     arrays = nests.by_name(names[0], features) | ({} if names[1] is None else nests.by_name(names[1], labels))
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) and not np.isscalar(array) and not hasattr(array, "__array__"):
+        if not hasattr(array, "__array__"):
             raise UsageError(
                 f"from_ndarrays takes arrays, or nests of arrays. Received for {name}: {type(array).__name__}"
             )
@@ -128,10 +128,10 @@ def of_tf_data(dataset: Any, *, checked: bool) -> Source:
             f"the dataset must be neither batched nor repeated: it has {odd}. Leave batch() and repeat() out: "
             "batch_size of TFDataset and the end trigger say what they said. Or give remove_checking=True."
         )
-    adapted = adapt(dataset)
     spec = dataset.element_spec
     pair = isinstance(spec, tuple) and len(spec) in (2, 3)
     parts = (spec[0], spec[1]) if pair else (spec[0] if isinstance(spec, tuple) and len(spec) == 1 else spec, None)
+    adapted = adapt(dataset, *(None if one is None else _top(stem, one) for stem, one in zip("xy", parts, strict=True)))
     columns = adapted.columns
     names = tuple(_as_adapted(*of) for of in zip(parts, (columns.features, columns.labels), strict=True))
     _refuse_deep(parts, columns)
@@ -229,7 +229,8 @@ def _kinds(names: Any, described: Any) -> dict[str, TensorMeta]:
 def _require_rdd(given: Any, what: str) -> None:
     if not hasattr(given, "mapPartitionsWithIndex"):
         raise UsageError(
-            f"{what} takes an RDD. Received: {type(given).__name__}. Other data go to from_dataframe, from_ndarrays, ..."
+            f"{what} takes an RDD. Received: {type(given).__name__}. For other data there are from_ndarrays, "
+            "from_dataframe, from_tf_data_dataset."
         )
 
 
@@ -312,9 +313,14 @@ def _refuse_deep(parts: Sequence[Any], columns: Columns) -> None:
         ]
         if deep:
             raise UsageError(
-                f"features, or labels, of a tf.data.Dataset are a tensor, or a tuple or dict of tensors. Received: {deep[0]}"
-                ". Flatten them first: dataset.map(lambda ...: ...)."
+                "features, or labels, of a tf.data.Dataset are a tensor, or a tuple or dict of tensors, no deeper. "
+                f"Received in them: {deep[0]}. Flatten them first: dataset.map(lambda ...: ...)."
             )
+
+
+def _top(stem: str, part: Any) -> list[str]:
+    """Names as of arrays."""
+    return [f"{stem}{place}" for place in range(len(part))] if isinstance(part, list | tuple) else [stem]
 
 
 def _as_adapted(part: Any, own: Sequence[str]) -> Any:

@@ -6,10 +6,7 @@ Leaves: what the data is (sources), reading it (zoo.engine.data).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import tensorflow as tf
@@ -20,51 +17,13 @@ from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.graph.marks import ancestors
 from zoo.engine.jobs import Columns
 from zoo.tfpark import nests, sources
+from zoo.tfpark.sizes import Sizes, advise
 from zoo.tfpark.sources import Source, TensorMeta
 
 v1 = tf.compat.v1
 ENDLESS_EPOCH = 1000
 _WORDS = ("batch_size", "batch_per_thread", "hard_code_batch_size", "shuffle", "sequential_order", "memory_type")
-_log = logging.getLogger("zoo")
 _KEPT = "_zoo_placeholders"
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many rows go together.
-
-    Attributes:
-        batch_size: rows of a training step over all ranks; -1 where the data set is not for training.
-        batch_per_thread: rows that are scored or predicted at once; -1 where it is for training.
-        hard_code: whether placeholders have the number of rows in their shape.
-    """
-
-    batch_size: int = -1
-    batch_per_thread: int = -1
-    hard_code: bool = False
-
-    @classmethod
-    def taken(cls, words: dict[str, Any]) -> Sizes:
-        """Those among the words of a call, which it takes away.
-
-        Raises:
-            UsageError: something that is no number of rows, or both sizes.
-        """
-        rows = [_rows(word, words.pop(word, None)) for word in ("batch_size", "batch_per_thread")]
-        return cls(*rows, bool(words.pop("hard_code_batch_size", False)))
-
-    def __post_init__(self) -> None:
-        if self.batch_size > 0 and self.batch_per_thread > 0:
-            raise UsageError(
-                "batch_size and batch_per_thread should not be set simultaneously: batch_size is for training, "
-                f"batch_per_thread for evaluation and prediction. Received: {self.batch_size}, {self.batch_per_thread}"
-            )
-
-    @property
-    def rows(self) -> int | None:
-        """Whichever was given."""
-        given = max(self.batch_size, self.batch_per_thread)
-        return given if given > 0 else None
 
 
 class TFDataset:
@@ -73,7 +32,8 @@ class TFDataset:
     Keywords that all of them take:
         batch_size: rows of a training step over ALL ranks.
         batch_per_thread: for evaluation and prediction: rows at once.
-        hard_code_batch_size: whether placeholders have that number of rows in their shape, instead of None.
+        hard_code_batch_size: whether placeholders have the number of rows that a rank gets in their shape, instead of
+            None. The rows must then divide evenly into batches.
         sequential_order: whether training keeps the order of the rows; with `shuffle=False` likewise.
         shuffle: whether rows are permuted anew in each epoch.
         memory_type: accepted for older programs; see `memory` of fit.
@@ -98,7 +58,7 @@ class TFDataset:
         if words:
             raise UsageError.unknown_argument("TFDataset", list(words), _WORDS)
         if self.batch_size > 0:
-            _advise(self.batch_size)
+            advise(self.batch_size)
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -127,6 +87,15 @@ class TFDataset:
         """What the tensors are: nests of `TensorMeta`."""
         features, labels = (nests.filled(one, self._source.kinds.__getitem__) for one in self._source.names)
         return features if labels is None else (features, labels)
+
+    @property
+    def names(self) -> tuple[Any, Any]:
+        """Nests of the columns' names: (features, labels or None)."""
+        return self._source.names
+
+    def require_alike(self, other: TFDataset) -> None:
+        """Raises UsageError where data for validation have other parts than these."""
+        _check_alike(self._source, other._source)
 
     @property
     def batch_size(self) -> int:
@@ -214,7 +183,7 @@ class TFDataset:
 
     def _placeholder(self, name: str) -> Any:
         kind = self._source.kinds[name]
-        rows = self._sizes.rows if self._sizes.hard_code else None
+        rows = self._sizes.coded()
         clean = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)
         return v1.placeholder(kind.dtype, (rows, *kind.shape), f"zoo_{clean}")
 
@@ -372,19 +341,16 @@ def _kept(graph: Any) -> dict[TFDataset, tuple[Any, Any]]:
     return kept
 
 
-def _rows(word: str, given: Any) -> int:
-    if given is None or (isinstance(given, Integral) and given == -1):
-        return -1
-    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
-        raise UsageError(f"{word} is a number of rows, at least 1 (-1 or None: not given). Received: {given!r}")
-    return int(given)
-
-
 def _both(make: Callable[[Any], Source], data: Any, validation: Any) -> tuple[Source, Source | None]:
     source = make(data)
     if validation is None:
         return source, None
     other = make(validation)
+    _check_alike(source, other)
+    return source, other
+
+
+def _check_alike(source: Source, other: Source) -> None:
     if other.names != source.names:
         raise UsageError(f"the validation data have other parts than the data: {other.names} and {source.names}")
     for name, kind in source.kinds.items():
@@ -393,17 +359,6 @@ def _both(make: Callable[[Any], Source], data: Any, validation: Any) -> tuple[So
                 f"the validation data do not fit the data: rows of '{name}' have the shape {other.kinds[name].shape} "
                 f"there, and {kind.shape} in the data."
             )
-    return source, other
-
-
-def _advise(batch_size: int) -> None:
-    """The original refused sizes that are no multiple of the cores; here they only divide unevenly."""
-    running = session.running()
-    cores = running.cluster.slots if running is not None else 1
-    if batch_size < cores:
-        _log.warning(
-            "batch_size=%d is less than the %d cores: some ranks will have no row in a step.", batch_size, cores
-        )
 
 
 __all__ = ["TFDataSet", "TFDataset", "TensorMeta", "dataset_behind"]

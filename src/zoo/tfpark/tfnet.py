@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from zoo.engine.data.adapters import adapt
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.graph import files
 from zoo.engine.frameworks.graph.files import Loaded
-from zoo.engine.frameworks.graph.home import Home, flat
+from zoo.engine.frameworks.graph.home import Home, flat, graph_of
 from zoo.engine.frameworks.graph.making import Tensors, graph_spec
 from zoo.orca.learn import estimator
 from zoo.orca.learn.tf.graph_estimator import GraphEstimator, serialised
 from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset
+
+v1 = tf.compat.v1
 
 
 class TFNet:
@@ -35,7 +39,7 @@ class TFNet:
     def __init__(
         self, path: str, input_names: Any = None, output_names: Any = None, tf_session_config: Any = None
     ) -> None:
-        self._take(files.load_frozen(path, _names(input_names), _names(output_names)), tf_session_config)
+        self._take(files.load_frozen(str(path), _names(input_names), _names(output_names)), tf_session_config)
 
     @classmethod
     def from_export_folder(cls, folder: str, tf_session_config: Any = None) -> TFNet:
@@ -57,7 +61,7 @@ class TFNet:
 
         Args:
             model_path: its directory.
-            tag: of the graph in it; ``"serve"`` by default.
+            tag: of the graph in it; ``"serve"`` by default; several with commas between them.
             signature: which of its functions; ``"serving_default"`` by default.
             inputs: names of tensors, in place of the signature's inputs.
             outputs: likewise.
@@ -69,7 +73,7 @@ class TFNet:
         """
         made = cls.__new__(cls)
         loaded = files.load_saved_model(
-            model_path, tag or "serve", signature or "serving_default", (_names(inputs), _names(outputs))
+            str(model_path), tag or "serve", signature or "serving_default", (_names(inputs), _names(outputs))
         )
         made._take(loaded, tf_session_config)
         return made
@@ -97,8 +101,10 @@ class TFNet:
         if generate_backward:
             raise UsageError("a TFNet only computes: train a graph with TFOptimizer.from_loss or Estimator.from_graph.")
         made = cls.__new__(cls)
-        tensors = [[tensor for _, tensor in flat(nest)] for nest in (inputs, outputs)]
-        made._take(Loaded(sess, *tensors), tf_session_config)
+        if graph_of([tensor for nest in (inputs, outputs) for _, tensor in flat(nest)]) not in (None, sess.graph):
+            raise UsageError("inputs and outputs are tensors of another graph than the session's.")
+        fed, computed = ([tensor for _, tensor in flat(nest)] for nest in (inputs, outputs))
+        made._take(Loaded(sess, fed, computed), tf_session_config)
         return made
 
     @property
@@ -115,7 +121,7 @@ class TFNet:
         """The outputs.
 
         Args:
-            x: arrays (one, or a list of them); a DataFrame, RDD, XShards or `TFDataset`.
+            x: arrays (one, or a list or tuple of them); an RDD, XShards, a `TFDataset`, of DataFrames too.
             batch_per_thread: rows at once.
             distributed: whether arrays are computed on the cluster; other data always are.
             mini_batch: accepted for older programs.
@@ -123,6 +129,8 @@ class TFNet:
         Returns:
             arrays for arrays (a list for several outputs); an RDD for an RDD or a `TFDataset`; else the same kind.
         """
+        if isinstance(x, tuple):
+            x = list(x)
         local = isinstance(x, np.ndarray) or (isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x))
         if local and not distributed:
             return self.forward(x)
@@ -134,29 +142,57 @@ class TFNet:
         """Metrics of the outputs.
 
         Args:
-            dataset: a `TFDataset` with labels, or ``(x, y)``.
+            dataset: a `TFDataset` with labels, or ``(x, y)``, or XShards or an RDD of such.
             batch_size: rows at once (default 32); a `TFDataset` has its own.
             val_methods: of `zoo.orca.learn.metrics`, or names.
         """
         if val_methods is None:
             raise UsageError("val_methods is None: name what to measure, e.g. [Accuracy()].")
+        labels = len(adapt(dataset).columns.labels)
+        if not labels:
+            raise UsageError("the data have no labels that outputs could be compared with: give (features, labels).")
         rows = batch_size or (dataset.rows_at_once if isinstance(dataset, TFDataset) else None)
-        results = estimator.Estimator.evaluate(self._estimator, dataset, rows, validation_metrics=val_methods)
+        results = estimator.Estimator.evaluate(self._compared(labels), dataset, rows, validation_metrics=val_methods)
         return {name: value for name, value in results.items() if name not in ("num_samples", "batch_count")}
 
     def forward(self, x: Any) -> Any:
         """The outputs of arrays, in this process: an array, or a list of them for several outputs."""
         arrays = list(x) if isinstance(x, list | tuple) else [x]
-        fed = dict(zip(self._loaded.inputs, arrays, strict=True))
-        found = self._loaded.session.run(self._loaded.outputs, fed)
+        if len(arrays) != len(self.inputs):
+            raise UsageError(
+                f"the graph takes {len(self.inputs)} arrays ({', '.join(self.inputs)}). Received: {len(arrays)}"
+            )
+        fed = {tensor: self._fitting(tensor, one) for tensor, one in zip(self._loaded.inputs, arrays, strict=True)}
+        found = self._home.session.run(list(self._loaded.outputs), fed)
         return found[0] if len(found) == 1 else found
 
     def _take(self, loaded: Loaded, config: Any) -> None:
-        self._loaded = loaded
-        home = Home(loaded.session.graph, loaded.session)
-        given = Tensors(inputs=list(loaded.inputs), outputs=list(loaded.outputs))
-        spec = graph_spec(given, home, session_config=serialised(config))
-        self._estimator = GraphEstimator(spec, spec.placed)
+        if not loaded.inputs or not loaded.outputs:
+            missing = "outputs" if loaded.inputs else "inputs"
+            raise UsageError(f"the call names no {missing}: a TFNet computes outputs of inputs, at least one of each.")
+        self._loaded, self._config = loaded, serialised(config)
+        self._home = Home(loaded.session.graph, loaded.session)
+        self._comparing: dict[int, GraphEstimator] = {}
+        self._estimator = self._over(None)
+
+    def _over(self, labels: Any) -> GraphEstimator:
+        given = Tensors(inputs=list(self._loaded.inputs), outputs=list(self._loaded.outputs), labels=labels)
+        spec = graph_spec(given, self._home, session_config=self._config)
+        return GraphEstimator(spec, spec.placed)
+
+    def _compared(self, labels: int) -> GraphEstimator:
+        """Over a graph that is fed labels: it does nothing with them, but metrics do."""
+        if labels not in self._comparing:
+            with self._home.graph.as_default():
+                fed = [v1.placeholder(tf.float32, None, f"zoo_compared_{place}") for place in range(labels)]
+            self._comparing[labels] = self._over(fed)
+        return self._comparing[labels]
+
+    def _fitting(self, tensor: Any, array: Any) -> np.ndarray:
+        values = self._home.port(tensor).take(array)
+        if not tensor.shape.is_compatible_with(values.shape):
+            raise UsageError(f"{tensor.name} takes arrays of the shape {tensor.shape}. Received one of {values.shape}")
+        return values
 
 
 def _names(given: Any) -> Sequence[str] | None:

@@ -70,9 +70,7 @@ def load_checkpoint(session: Any, prefix: str, saver: Any = None) -> None:
     except (tf.errors.OpError, ValueError) as error:
         lines = str(error).splitlines()
         told = next((line for line in lines if line.startswith("Key ")), lines[0])
-        raise UsageError(
-            f"the checkpoint {prefix} does not fit the graph: {told}. It holds {_few(held)}."
-        ) from error
+        raise UsageError(f"the checkpoint {prefix} does not fit the graph: {told}. It holds {_few(held)}.") from error
 
 
 def _check_shapes(session: Any, held: Mapping[str, Sequence[int]], prefix: str) -> None:

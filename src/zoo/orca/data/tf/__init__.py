@@ -1,0 +1,1 @@
+"""Data for TensorFlow programs."""
