@@ -35,6 +35,7 @@ BENCHMARKS = {
     "keras-jax": "keras_steps:jax",
     "keras-torch": "keras_steps:torch",
     "graph": "graph_steps:rows",
+    "threads": "threads:rows",
     "spark-fit": "spark_fit:rows",
     "ingest-frames": "ingest:from_frames",
     "ingest-paths": "ingest:from_paths",

@@ -13,9 +13,11 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 ON_SPARK = {"spark-fit", "ingest-frames", "predict"}
+IN_TENSORFLOW = {"graph", "threads"}
 OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Keras with one backend
-EXPECTED = {"steps": 1, "graph": 2, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
-            "ingest-paths": 1, "predict": 2, "first-step": 1, "import": 1, "memory": 1, **dict.fromkeys(OF_KERAS, 4)}  # fmt: skip
+EXPECTED = {"steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
+            "ingest-paths": 1, "predict": 2, "first-step": 1, "import": 1, "memory": 1,
+            **dict.fromkeys(OF_KERAS, 4)}  # fmt: skip
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def check(rows: list[Any], count: int) -> None:
         assert row.what and row.ours and row.reference
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - ON_SPARK - OF_KERAS - {"graph"}))
+@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - ON_SPARK - OF_KERAS - IN_TENSORFLOW))
 def test_a_benchmark_gives_its_rows(bench: Any, name: str) -> None:
     check(bench.rows_of(name, "tiny"), EXPECTED[name])
 
@@ -54,8 +56,9 @@ def test_a_benchmark_of_keras_gives_its_rows(bench: Any) -> None:
 
 
 @pytest.mark.tensorflow
-def test_the_benchmark_of_graphs_gives_its_rows(bench: Any) -> None:
-    check(bench.apart("graph", "tiny"), EXPECTED["graph"])
+@pytest.mark.parametrize("name", sorted(IN_TENSORFLOW))
+def test_a_benchmark_of_tensorflow_gives_its_rows(bench: Any, name: str) -> None:
+    check(bench.apart(name, "tiny"), EXPECTED[name])
 
 
 def test_none_is_forgotten(bench: Any) -> None:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.metrics import MAE, MSE, Accuracy
+from zoo.orca.learn.tf.estimator import Estimator
 from zoo.tfpark import KerasModel, TFDataset, TFNet
 from zoo.util.tf import export_tf, get_checkpoint_state, load_tf_checkpoint, save_tf_checkpoint
 
@@ -255,8 +256,6 @@ def test_arrays_frames_rdds_and_data_sets_are_predicted(on_spark: Any, net: Net)
     rdd = on_spark.sparkContext.parallelize([[x, z] for x, z in pairs], 2)
     close(made.predict(rdd).collect(), OUT)
     close(made.predict(TFDataset.from_ndarrays([X, Z], batch_per_thread=3)).collect(), OUT)
-    spec = [(tf.float32, [3]), (tf.int32, [])]
-    close(made.predict(TFDataset.from_rdd(rdd, spec, batch_per_thread=3)).collect(), OUT)
     frame = on_spark.createDataFrame(pd.DataFrame({"x": list(X), "z": Z}))
     rows = made.predict(TFDataset.from_dataframe(frame, ["x", "z"])).collect()
     close(rows, OUT)
@@ -270,6 +269,16 @@ def test_several_outputs_are_a_list(on_spark: Any, net: Net) -> None:
     rows = made.predict(TFDataset.from_ndarrays([X, Z])).collect()
     close([row[0] for row in rows], OUT)
     close([row[1] for row in rows], 2 * X)
+
+
+def test_an_rdd_is_predicted_under_names_of_ones_own(on_spark: Any, net: Net) -> None:
+    rdd = on_spark.sparkContext.parallelize(list(X), 2)
+    est = Estimator.from_graph(inputs=net.x, outputs=[net.twice, net.twice[:, 0]], sess=net.session)
+    rows = est.predict(rdd, output_cols=["a", "b"]).collect()
+    close([row[0] for row in rows], 2 * X)
+    close([row[1] for row in rows], 2 * X[:, 0])
+    est = Estimator.from_graph(inputs=net.x, outputs=net.twice, sess=net.session)
+    close(est.predict(rdd, output_cols=["a"]).collect(), 2 * X)
 
 
 def test_outputs_are_measured(net: Net, inline: None) -> None:

@@ -109,7 +109,8 @@ class _Run:
         progress = self.job.start
         extent = self.train.extent
         rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
-        self._tell(RunStarted("fit", self.rank.world, rows, steps, progress.epoch, self.job.epochs))
+        threads = self.rank.threads, self.rank.inter_threads
+        self._tell(RunStarted("fit", self.rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads))
         stop = self._notice("before_run", progress)
         while not stop and not self.job.end(progress):
             progress, stop = self._epoch(progress)

@@ -31,8 +31,9 @@ class Rank:
         host: the address at which the other ranks reach this one.
         rendezvous: where the ranks meet, e.g. ``file:///tmp/x/store`` or ``tcp://host:port``; empty for one rank.
         token: the gang's secret; never shown.
-        threads: CPU threads that this rank may use.
+        threads: CPU threads that this rank may use; those that share one operation.
         device: ``"cpu"`` or ``"cuda:<n>"``.
+        inter_threads: operations that TensorFlow runs side by side there.
     """
 
     index: int = 0
@@ -42,6 +43,7 @@ class Rank:
     token: str = field(default="", repr=False)
     threads: int = 1
     device: str = "cpu"
+    inter_threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)

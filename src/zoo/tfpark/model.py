@@ -32,6 +32,11 @@ class KerasModel:
     def __init__(
         self, model: Any, model_dir: str | None = None, optimizer: Any = None, workers_per_node: int = 1
     ) -> None:
+        if not hasattr(model, "compile") or isinstance(model, type):
+            raise UsageError(
+                "KerasModel wraps a compiled keras.Model; one in a file is read by KerasModel.load_model(path). "
+                f"Received: {model!r}"
+            )
         self.model = model
         self._estimator = make_estimator(
             model, model_dir=model_dir, optimizer=optimizer, workers_per_node=workers_per_node

@@ -60,8 +60,8 @@ class Sizes:
         nodes = running.cluster.nodes if running is not None and self.batch_size > 0 else 1
         if self.rows % nodes:
             raise UsageError(
-                f"hard_code_batch_size=True needs a batch_size that is a multiple of the {nodes} nodes, for each gets as "
-                f"many rows. Received: {self.batch_size}"
+                f"hard_code_batch_size=True needs a batch_size that is a multiple of the {nodes} nodes, for each gets "
+                f"as many rows. Received: {self.batch_size}"
             )
         return self.rows // nodes
 

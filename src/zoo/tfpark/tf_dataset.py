@@ -34,8 +34,10 @@ class TFDataset:
         batch_per_thread: for evaluation and prediction: rows at once.
         hard_code_batch_size: whether placeholders have the number of rows that a rank gets in their shape, instead of
             None. The rows must then divide evenly into batches.
-        sequential_order: whether training keeps the order of the rows; with `shuffle=False` likewise.
-        shuffle: whether rows are permuted anew in each epoch.
+        sequential_order: whether training reads the rows of each part in their order; `shuffle=False` says the same.
+            Arrays are cut into 64 parts, which take turns; an RDD's or a DataFrame's are its partitions.
+        shuffle: whether the rows of each part are permuted anew in each epoch. A ``tf.data.Dataset`` has an order of
+            its own: shuffle it with ``dataset.shuffle(...)``.
         memory_type: accepted for older programs; see `memory` of fit.
     """
 

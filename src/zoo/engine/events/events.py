@@ -32,6 +32,7 @@ class RunStarted(Event):
         epoch: epochs completed before this run.
         epochs: epoch at which the run will end; None where a trigger decides.
         place: the cluster, in words, e.g. ``"Spark local[2]"``.
+        threads: of each rank: (that share one operation, operations side by side).
     """
 
     kind: str
@@ -41,6 +42,7 @@ class RunStarted(Event):
     epoch: int
     epochs: int | None
     place: str = ""
+    threads: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,12 +141,12 @@ class GraphSpec:
         return tuple(PlacedMetric(engine_metric(metric), places) for metric in given)
 
     def place(self, rank: Rank) -> Rank:
-        """The rank, on its CPU."""
-        return replace(rank, device="cpu")
+        """The rank with the threads that were asked for, on its CPU."""
+        return replace(self.threads.placed(rank), device="cpu")
 
     def build(self, rank: Rank) -> GraphReplica:
         """Makes the replica on a rank: a copy of the graph, also in the program's own process."""
-        process.begin(self.threads.intra or rank.threads, self.threads.inter or 1)
+        process.begin(rank.threads, rank.inter_threads)
         from zoo.engine.frameworks.graph import copies, replica
 
         copy = self._packed()
@@ -187,8 +187,8 @@ class GraphSpec:
     def _config(self, rank: Rank) -> Any:
         tf = process.library()
         config = tf.compat.v1.ConfigProto.FromString(self.session_config)
-        config.intra_op_parallelism_threads = config.intra_op_parallelism_threads or self.threads.intra or rank.threads
-        config.inter_op_parallelism_threads = config.inter_op_parallelism_threads or self.threads.inter or 1
+        config.intra_op_parallelism_threads = config.intra_op_parallelism_threads or rank.threads
+        config.inter_op_parallelism_threads = config.inter_op_parallelism_threads or rank.inter_threads
         config.device_count["GPU"] = 0
         return config
 

@@ -18,7 +18,6 @@ from types import ModuleType
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.tensorflow import process
-from zoo.engine.frameworks.tensorflow.process import Threads
 from zoo.engine.optional import require
 
 BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brings it
@@ -28,13 +27,13 @@ BACKENDS: Mapping[str, str] = {  # name: the extra of the distribution that brin
 }
 
 
-def begin(backend: str, threads: int = 0, asked: Threads | None = None) -> ModuleType:
+def begin(backend: str, threads: int = 0, inter_threads: int = 1) -> ModuleType:
     """Imports Keras with a backend; idempotent.
 
     Args:
         backend: one of `BACKENDS`.
         threads: CPU threads that this process may use; 0 leaves them as they are.
-        asked: what the user wants instead.
+        inter_threads: operations that TensorFlow runs side by side.
 
     Returns:
         the module ``keras``.
@@ -45,10 +44,8 @@ def begin(backend: str, threads: int = 0, asked: Threads | None = None) -> Modul
     """
     check(backend)
     _refuse_another(backend)
-    asked = asked or Threads()
-    intra = asked.intra or threads
-    if intra:
-        _LIMITS[backend](intra, asked.inter or 1)
+    if threads:
+        _LIMITS[backend](threads, inter_threads)
     require(backend, extra=BACKENDS[backend], because=f"the Keras model computes with {backend}")
     with _variable("KERAS_BACKEND", backend):
         keras = require("keras", extra="keras", because="the model is a Keras model")

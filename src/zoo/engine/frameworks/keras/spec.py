@@ -109,11 +109,12 @@ class KerasSpec:
         return () if found is None else (found,)
 
     def place(self, rank: Rank) -> Rank:
-        """The rank with the device that this model is to use there.
+        """The rank with the threads and the device that this model is to use there.
 
         Raises:
             UsageError: a GPU was asked for and the rank has none.
         """
+        rank = self.threads.placed(rank)
         if self.device != "cuda":
             return replace(rank, device="cpu")
         if rank.device == "cpu":
@@ -129,7 +130,7 @@ class KerasSpec:
         Raises:
             UsageError: this process has Keras with another backend; a creator made something else than a model.
         """
-        keras = backends.begin(self.backend, rank.threads, self.threads)
+        keras = backends.begin(self.backend, rank.threads, rank.inter_threads)
         from zoo.engine.frameworks.keras.callbacks import Audience
         from zoo.engine.frameworks.keras.passes import Passes
         from zoo.engine.frameworks.keras.replica import KerasReplica, Settings

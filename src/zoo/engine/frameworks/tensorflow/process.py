@@ -12,11 +12,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from zoo.engine.optional import require
+from zoo.engine.values import Rank
 
 _GREETINGS = (b"I0000 ", b"E0000 ", b"WARNING: All log messages before absl", b"To enable the following instructions")
 
@@ -32,6 +33,10 @@ class Threads:
 
     intra: int | None = None
     inter: int | None = None
+
+    def placed(self, rank: Rank) -> Rank:
+        """The rank with these threads."""
+        return replace(rank, threads=self.intra or rank.threads, inter_threads=self.inter or rank.inter_threads)
 
 
 def library(because: str = "the model computes with tensorflow") -> ModuleType:
