@@ -52,7 +52,7 @@ def described(dataset: Any) -> Any:
 class Elements(list[Any]):
     """Of an RDD, mapped where they are, so that a mistake in them is told without Spark."""
 
-    mapPartitionsWithIndex = None
+    mapPartitionsWithIndex = None  # noqa: N815  by which an RDD is known
 
     def map(self, fn: Any) -> list[Any]:
         return [fn(element) for element in self]
@@ -280,8 +280,9 @@ def test_dtypes_and_shapes_are_written_in_many_ways(monkeypatch: pytest.MonkeyPa
     assert described(TFDataset.from_rdd(Elements([X[0]]), (dtype, shape))) == ("float32", (None, 3))
 
 
-def test_older_lists_describe_an_rdd(on_spark: Any) -> None:
-    rdd = on_spark.sparkContext.parallelize([[x, y] for x, y in pairs()], 2)
+def test_older_lists_describe_an_rdd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.tfpark.sources.adapt", lambda rows: TFDataset.from_ndarrays(X).get_training_data())
+    rdd = Elements([[x, y] for x, y in pairs()])
     dataset = TFDataset.from_rdd(rdd, names=["x", "y"], shapes=[[3], [1]], types=[tf.float32, tf.float32])
     assert described(dataset) == [("float32", (None, 3)), ("float32", (None, 1))]
     assert described(TFDataset.from_rdd(rdd, names=["x", "y"], shapes=[[3], [1]])) == described(dataset)
