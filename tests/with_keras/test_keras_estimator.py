@@ -566,3 +566,17 @@ def test_a_rank_that_has_another_backend_refuses(on_spark: Any, monkeypatch: pyt
 
     with pytest.raises((WorkerFailed, ValueError), match="made on the rank"):
         tf.Estimator.from_keras(model_creator=importing, workers_per_node=2).fit(DATA)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae"])
+def test_a_model_of_an_hdf5_file_goes_on_training(inline: None, tmp_path: Path, loss: str) -> None:
+    """Keras finds neither the short names of losses in such a file nor the variables that its optimizer is for."""
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model.compile(optimizer="adam", loss=loss, metrics=["mae"])
+    est = tf.Estimator.from_keras(model)
+    est.fit((X, X.sum(1)), batch_size=32)
+    est.save(str(tmp_path / "model.h5"))
+    again = tf.Estimator.load_keras_model(str(tmp_path / "model.h5"))
+    assert_same(again.get_model(), model, 0.0)
+    losses = [stats["train_loss"] for stats in again.fit((X, X.sum(1)), epochs=30, batch_size=32)]
+    assert losses[-1] < losses[0]

@@ -18,7 +18,7 @@ from zoo.engine.frameworks.graph.marks import ancestors
 from zoo.engine.jobs import Columns
 from zoo.tfpark import nests, sources
 from zoo.tfpark.sizes import Sizes, advise
-from zoo.tfpark.sources import Source, TensorMeta
+from zoo.tfpark.sources import Source
 
 v1 = tf.compat.v1
 ENDLESS_EPOCH = 1000
@@ -361,6 +361,3 @@ def _check_alike(source: Source, other: Source) -> None:
                 f"the validation data do not fit the data: rows of '{name}' have the shape {other.kinds[name].shape} "
                 f"there, and {kind.shape} in the data."
             )
-
-
-__all__ = ["TFDataSet", "TFDataset", "TensorMeta", "dataset_behind"]

@@ -148,11 +148,10 @@ class TFNet:
         """
         if val_methods is None:
             raise UsageError("val_methods is None: name what to measure, e.g. [Accuracy()].")
-        labels = len(adapt(dataset).columns.labels)
-        if not labels:
+        if not adapt(dataset).columns.labels:
             raise UsageError("the data have no labels that outputs could be compared with: give (features, labels).")
         rows = batch_size or (dataset.rows_at_once if isinstance(dataset, TFDataset) else None)
-        results = estimator.Estimator.evaluate(self._compared(labels), dataset, rows, validation_metrics=val_methods)
+        results = estimator.Estimator.evaluate(self._estimator, dataset, rows, validation_metrics=val_methods)
         return {name: value for name, value in results.items() if name not in ("num_samples", "batch_count")}
 
     def forward(self, x: Any) -> Any:
@@ -172,21 +171,9 @@ class TFNet:
             raise UsageError(f"the call names no {missing}: a TFNet computes outputs of inputs, at least one of each.")
         self._loaded, self._config = loaded, serialised(config)
         self._home = Home(loaded.session.graph, loaded.session)
-        self._comparing: dict[int, GraphEstimator] = {}
-        self._estimator = self._over(None)
-
-    def _over(self, labels: Any) -> GraphEstimator:
-        given = Tensors(inputs=list(self._loaded.inputs), outputs=list(self._loaded.outputs), labels=labels)
+        given = Tensors(inputs=list(loaded.inputs), outputs=list(loaded.outputs))
         spec = graph_spec(given, self._home, session_config=self._config)
-        return GraphEstimator(spec, spec.placed)
-
-    def _compared(self, labels: int) -> GraphEstimator:
-        """Over a graph that is fed labels: it does nothing with them, but metrics do."""
-        if labels not in self._comparing:
-            with self._home.graph.as_default():
-                fed = [v1.placeholder(tf.float32, None, f"zoo_compared_{place}") for place in range(labels)]
-            self._comparing[labels] = self._over(fed)
-        return self._comparing[labels]
+        self._estimator = GraphEstimator(spec, spec.placed)
 
     def _fitting(self, tensor: Any, array: Any) -> np.ndarray:
         values = self._home.port(tensor).take(array)

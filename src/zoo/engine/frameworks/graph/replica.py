@@ -110,7 +110,7 @@ class GraphReplica:
 
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs and what is measured); NaN without a loss. A single number counts for each row."""
-        answers = self._scoring(*self._fed(batch, labelled=bool(batch.labels) or not self._program.labels))
+        answers = self._scoring(*self._fed(batch, labelled=bool(batch.labels and self._program.labels)))
         loss = float(answers.pop(0)) if self._program.loss else math.nan
         outputs = len(self._program.outputs)
         measured = [np.broadcast_to(np.mean(value), (batch.weight,)) if np.ndim(value) == 0 else value

@@ -54,8 +54,9 @@ def load_model(url: str, custom_objects: Mapping[str, Any] | None = None, *, saf
     import keras
 
     with _read(url, ".keras") as path:
+        names = _short_names() | dict(custom_objects or {}) if path.endswith(".h5") else custom_objects
         try:
-            return keras.saving.load_model(path, custom_objects=custom_objects, safe_mode=safe_mode)
+            return _of_its_own(keras.saving.load_model(path, custom_objects=names, safe_mode=safe_mode))
         except ValueError as error:
             if "No model config found" in str(error):
                 raise UsageError(
@@ -63,6 +64,32 @@ def load_model(url: str, custom_objects: Mapping[str, Any] | None = None, *, saf
                     "est.load_keras_weights(path)."
                 ) from error
             raise UsageError(f"{storage.masked(url)} cannot be read as a Keras model: {error}") from error
+
+
+def _short_names() -> dict[str, Any]:
+    """Words that ``compile`` takes and that Keras does not find again in an HDF5 file."""
+    from keras import losses
+
+    found = {"mse": losses.mean_squared_error, "mae": losses.mean_absolute_error}
+    more = {"mape": losses.mean_absolute_percentage_error, "msle": losses.mean_squared_logarithmic_error}
+    return found | more
+
+
+def _of_its_own(model: Any) -> Any:
+    """The model with an optimizer for its own variables: for one of an HDF5 file Keras builds it for others.
+
+    What that has in its memory stays.
+    """
+    given = getattr(model, "optimizer", None)
+    known = {id(variable) for variable in getattr(given, "_trainable_variables", ())}
+    if given is not None and given.built and known != {id(variable) for variable in model.trainable_variables}:
+        fresh = type(given).from_config(given.get_config())
+        fresh.build(model.trainable_variables)
+        if [v.shape for v in fresh.variables] == [v.shape for v in given.variables]:
+            for own, other in zip(fresh.variables, given.variables, strict=True):
+                own.assign(other)
+        model.optimizer = fresh
+    return model
 
 
 def load_weights(model: Any, url: str, *, by_name: bool = False) -> None:
