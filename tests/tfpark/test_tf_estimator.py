@@ -240,3 +240,17 @@ def test_a_model_that_changes_between_calls_is_told(inline: None) -> None:
 def test_a_model_dir_must_be_of_this_machine() -> None:
     with pytest.raises(UsageError, match="model_dir must be a path of this machine"):
         estimator(model_dir="s3://bucket/models")
+
+
+def test_a_program_that_was_cut_off_within_a_call_is_gone_on_from(inline: None, tmp_path: Path) -> None:
+    straight = estimator()
+    straight.train(dataset(batch=16), steps=8)
+    first = estimator(model_dir=str(tmp_path))
+    first.train(dataset(batch=16))  # six steps; a checkpoint of ours behind its epoch
+    for file in (*tmp_path.glob("model.ckpt*"), tmp_path / "checkpoint"):  # as if it had ended before it wrote them
+        file.unlink()
+    second = estimator(model_dir=str(tmp_path))
+    second.train(dataset(batch=16), steps=2)
+    assert v1.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-8")
+    np.testing.assert_allclose(second._course._values["kernel:0"], straight._course._values["kernel:0"], atol=1e-6)
+    assert second._course.progress.step == 8

@@ -528,3 +528,23 @@ def test_errors_within_the_graph_name_the_operation(on_spark: Any) -> None:
 def test_a_loss_that_is_no_number_ends_the_run(inline: None) -> None:
     with pytest.raises((TrainingDiverged, WorkerFailed), match="the loss is nan"):
         net().estimator().fit((X, np.full(ROWS, np.nan, "float32")), **WORDS)
+
+
+def test_a_train_operation_that_needs_rows_is_refused_where_there_are_none(on_spark: Any) -> None:
+    made = net()
+    rate = 0.1 / (1.0 + tf.reduce_mean(made.y) ** 2)
+    est = made.estimator(optimizer=v1.train.GradientDescentOptimizer(rate), workers_per_node=2)
+    with pytest.raises(WorkerFailed, match=r"needs y:0 beside its gradients.*or train on one rank"):
+        est.fit(one_part(DATA), **WORDS)
+    alone = made.estimator(optimizer=v1.train.GradientDescentOptimizer(rate))
+    alone.fit(one_part(DATA), **WORDS)
+
+
+def test_asking_for_the_session_adds_nothing_to_the_graph(inline: None, graph: Any) -> None:
+    est = net().estimator()
+    est.predict(X)
+    before = len(graph.get_operations())
+    for _ in range(3):
+        est.predict(X)
+        assert est.sess is not None
+    assert len(graph.get_operations()) == before

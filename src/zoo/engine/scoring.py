@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from zoo.engine.contracts import Batch, Replica
 from zoo.engine.data import columns
+from zoo.engine.errors import UsageError
 from zoo.engine.jobs import Columns
 from zoo.engine.metrics import Metric
 from zoo.engine.replicas import Packed
@@ -129,6 +130,20 @@ class PredictRows:
             for field, output in zip(self.schema, outputs, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def check_rows(outputs: Sequence[np.ndarray], rows: int) -> None:
+    """Refuses predictions that are not one for each row.
+
+    Raises:
+        UsageError: an output has another number of rows than went in.
+    """
+    if any(output.ndim == 0 or len(output) != rows for output in outputs):
+        shapes = ", ".join(str(output.shape) for output in outputs)
+        raise UsageError(
+            f"wrong output shape in predict: {rows} rows went into the model, and it gave {shapes}. "
+            "The first axis of every output must be the rows: no reshape or reduction over it."
+        )
 
 
 def _batches(

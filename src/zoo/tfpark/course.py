@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo.engine import storage
+from zoo.engine import checkpoint, storage
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.graph import files
 from zoo.engine.frameworks.graph.copies import variables_of
@@ -50,16 +50,13 @@ class Course:
         Returns:
             the global step that is reached; -1 where there is nothing to recall.
         """
-        path = checkpoint_path or (None if self._values else self._newest())
-        if path is not None:
-            files.load_checkpoint(home.session, path)
+        if checkpoint_path is not None:
+            files.load_checkpoint(home.session, checkpoint_path)
         elif self._values:
             home.assign(_fitting(home, self._values))
-        else:
+        elif not self._recall_program(home):
             return -1
-        with home.graph.as_default():
-            counter = v1.train.get_global_step()
-        return 0 if counter is None else int(home.session.run(counter))
+        return self._step_of(home)
 
     def require(self, home: Home, checkpoint_path: str | None) -> None:
         """As `recall`, for a call that needs a trained model.
@@ -91,17 +88,31 @@ class Course:
         """How far all calls came."""
         return self._progress
 
-    def _write(self, home: Home) -> None:
+    def _recall_program(self, home: Home) -> bool:
+        """Whether an earlier program has left something: behind a call of `train`, or within one that was cut off."""
         if self.model_dir is None:
-            return
+            return False
+        path = v1.train.latest_checkpoint(self.model_dir)
+        if path is not None:
+            files.load_checkpoint(home.session, path)
+            self._progress = Progress(step=self._step_of(home))
+        within = checkpoint.latest(self.model_dir).checkpoint if storage.exists(self.model_dir) else None
+        if within is not None and within.progress.step > self._progress.step:
+            values = {name.partition("/")[2]: array for name, array in within.state.arrays.items()}
+            home.assign(_fitting(home, values))
+            self._progress = within.progress
+        return path is not None or within is not None
+
+    def _write(self, home: Home) -> None:
+        if self.model_dir is not None:
+            path = storage.join(self.model_dir, f"model.ckpt-{self._step_of(home)}")
+            files.save_checkpoint(home.session, path)
+
+    def _step_of(self, home: Home) -> int:
+        """The global step; how far all calls came, where the graph has none."""
         with home.graph.as_default():
             counter = v1.train.get_global_step()
-        step = self._progress.step if counter is None else int(home.session.run(counter))
-        files.save_checkpoint(home.session, storage.join(self.model_dir, f"model.ckpt-{step}"))
-
-    def _newest(self) -> str | None:
-        found: str | None = None if self.model_dir is None else v1.train.latest_checkpoint(self.model_dir)
-        return found
+        return self._progress.step if counter is None else int(home.session.run(counter))
 
 
 def _fitting(home: Home, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

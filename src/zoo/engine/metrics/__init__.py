@@ -24,7 +24,7 @@ from zoo.engine.metrics.means import (
     SparseCategoricalCrossEntropy,
 )
 from zoo.engine.metrics.metric import Metric, MetricState, Value
-from zoo.engine.metrics.names import CLASSES, by_name, summary_tag
+from zoo.engine.metrics.names import CLASSES, by_name, metric_of, summary_tag
 
 __all__ = [
     "AUC",
@@ -52,5 +52,6 @@ __all__ = [
     "Top5Accuracy",
     "Value",
     "by_name",
+    "metric_of",
     "summary_tag",
 ]

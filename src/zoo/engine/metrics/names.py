@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from typing import Any
 
 from zoo.engine.errors import UsageError
 from zoo.engine.metrics import accuracy, counts, curves, means
@@ -66,6 +67,20 @@ def by_name(name: str) -> Metric:
         raise UsageError(f"no metric is called '{name}'.{hint}\n  Known names: {', '.join(sorted(_NAMES))}")
     metric: Metric = made()
     return metric
+
+
+def metric_of(given: Any) -> Metric | None:
+    """The metric that a program means by a name, a metric of ours or of `zoo.orca.learn.metrics`; None for others.
+
+    Raises:
+        UsageError: a name that no metric has.
+    """
+    if isinstance(given, str):
+        return by_name(given)
+    if hasattr(given, "to_engine"):
+        own: Metric = given.to_engine()
+        return own
+    return given if isinstance(given, Metric) and not isinstance(given, type) else None
 
 
 def summary_tag(name: str) -> str:

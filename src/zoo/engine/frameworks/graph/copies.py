@@ -19,12 +19,15 @@ from zoo.engine.frameworks.graph.program import Copy
 from zoo.engine.values import Rank
 
 v1 = tf.compat.v1
+_KEYS = v1.GraphKeys
+_COLLECTIONS = (_KEYS.GLOBAL_VARIABLES, _KEYS.LOCAL_VARIABLES, _KEYS.TABLE_INITIALIZERS)
+"""What a rank needs of them; others may hold objects that cannot travel."""
 
 
 def exported(graph: Any) -> bytes:
     """A graph as it travels: without devices of this machine; train operations wait for their gradients alone."""
     with graph.as_default():
-        meta = v1.train.export_meta_graph(graph=graph, clear_devices=True)
+        meta = v1.train.export_meta_graph(graph=graph, clear_devices=True, collection_list=list(_COLLECTIONS))
     marks.untied(meta.graph_def, graph.get_collection(marks.TRAINERS))
     return bytes(meta.SerializeToString(deterministic=True))
 

@@ -45,7 +45,7 @@ class Home:
             raise UsageError("sess is a session of another graph than the tensors. Make it with tf.Session(graph=...).")
         self.graph = graph
         self._session = session
-        self._tables = False
+        self._known = -1  # variables that have been seen to have values
         self._turns: dict[Any, tuple[Turn, Schedules]] = {}
         self._built: dict[int, tuple[Any, Built]] = {}
 
@@ -55,14 +55,13 @@ class Home:
         if self._session is None:
             self._session = v1.Session(graph=self.graph)
         with self.graph.as_default():
-            missing = self._session.run(v1.report_uninitialized_variables())
-            if missing.size:
-                names = {name.decode() for name in missing}
-                variables = [*v1.global_variables(), *v1.local_variables()]
-                self._session.run([one.initializer for one in variables if one.op.name in names])
-            if not self._tables:
-                self._tables = True
-                self._session.run(self.graph.get_collection(v1.GraphKeys.TABLE_INITIALIZERS))
+            variables = [*v1.global_variables(), *v1.local_variables()]
+            if len(variables) != self._known and not self.graph.finalized:  # asking adds operations to the graph
+                missing = {name.decode() for name in self._session.run(v1.report_uninitialized_variables(variables))}
+                self._session.run([one.initializer for one in variables if one.op.name in missing])
+                if self._known < 0:
+                    self._session.run(self.graph.get_collection(v1.GraphKeys.TABLE_INITIALIZERS))
+                self._known = len(variables)
         return self._session
 
     def turn(self, given: Any, loss: str, clip: Clip | None, updates: Sequence[str] | None) -> tuple[Turn, Schedules]:

@@ -18,7 +18,7 @@ from zoo.engine.frameworks.graph.home import Home, flat
 from zoo.engine.frameworks.graph.metrics import PlacedMetric, TensorMetric
 from zoo.engine.frameworks.graph.program import Program
 from zoo.engine.frameworks.graph.spec import GraphSpec
-from zoo.engine.metrics import Metric, by_name
+from zoo.engine.metrics import Metric, metric_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +103,9 @@ def engine_metric(metric: Any) -> Metric:
     Raises:
         UsageError: it is none.
     """
-    if isinstance(metric, str):
-        return by_name(metric)
-    if hasattr(metric, "to_engine"):
-        own: Metric = metric.to_engine()
+    own = metric_of(metric)
+    if own is not None:
         return own
-    if isinstance(metric, Metric) and not isinstance(metric, type):
-        return metric
     raise UsageError(
         f"metrics are a dict from names to scalar tensors, or metrics of zoo.orca.learn.metrics. Received: {metric!r}"
     )

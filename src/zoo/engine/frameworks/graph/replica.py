@@ -27,6 +27,7 @@ from zoo.engine.frameworks.graph.program import Program, Turn
 from zoo.engine.jobs import Columns
 from zoo.engine.optim import RateControl
 from zoo.engine.progress import Progress
+from zoo.engine.scoring import check_rows
 from zoo.engine.values import Rank
 
 v1 = tf.compat.v1
@@ -77,7 +78,7 @@ class GraphReplica:
     def readings(self) -> dict[str, float]:
         """The learning rate of the last update, NaN where nobody can tell; each turn's loss where there are several."""
         turns = self._program.turns
-        losses = self._losses[-1] if len(turns) > 1 and self._losses else ()
+        losses = self._losses[-1] if self._losses else ()
         named = {turn.name: float(loss) for turn, loss in zip(turns, losses, strict=False)}
         return {"LearningRate": self._rate, **named}
 
@@ -103,7 +104,8 @@ class GraphReplica:
         else:
             losses, self._rate = self._steps.apply(self._flat, rates)
         self._arrays = None
-        self._losses.append(losses)
+        if len(self._program.turns) > 1:
+            self._losses.append(losses)
         loss = float(losses[self._place])
         self._step += 1
         return loss
@@ -124,18 +126,13 @@ class GraphReplica:
             UsageError: an output has another number of rows than the batch.
         """
         outputs = tuple(np.asarray(one) for one in self._predicting(*self._fed(batch, labelled=False)))
-        if any(output.ndim == 0 or len(output) != batch.weight for output in outputs):
-            shapes = ", ".join(str(output.shape) for output in outputs)
-            raise UsageError(
-                f"wrong output shape in predict: {batch.weight} rows went into the graph, and it gave {shapes}. "
-                "The first axis of every output must be the rows: no reshape or reduction over it."
-            )
+        check_rows(outputs, batch.weight)
         return outputs
 
     def tally(self, total: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """The mean of each turn's loss since the last call, where there are several turns."""
         losses, self._losses = self._losses, []
-        if len(self._program.turns) < 2 or not losses:
+        if not losses:
             return {}
         means = np.mean(losses, axis=0)
         return {turn.name: float(mean) for turn, mean in zip(self._program.turns, means, strict=True)}
@@ -301,10 +298,22 @@ class Steps:
     def _apply_pass(self) -> Callable[..., list[Any]]:
         with self._graph.as_default():
             fed = [tensor for one in self._marked for tensor in one.tensors]
+            self._refuse_rows(fed)
             averages = [v1.placeholder(variable.dtype.base_dtype, variable.shape) for variable in self.statistics]
             assigned = [v1.assign(v, average).op for v, average in zip(self.statistics, averages, strict=True)]
             fetches = [self._rate, copies.operation(self._graph, self._turn.train), *assigned]
         return self._callable(fetches, [*fed, *averages, *self._rates])
+
+    def _refuse_rows(self, fed: Sequence[Any]) -> None:
+        """Averages are applied where there may be no rows."""
+        train = copies.operation(self._graph, self._turn.train)
+        given = {tensor.name for tensor in (*fed, *self._rates)} | set(self._wanted.feeds)
+        needed = {op.name for op in marks.ancestors([train], given)}
+        if found := [tensor.name for tensor in self._data if tensor.op.name in needed]:
+            raise UsageError(
+                f"the train operation {self._turn.train} needs {', '.join(found)} beside its gradients, and ranks "
+                "apply their averages without rows. Compute what it needs within the loss, or train on one rank."
+            )
 
     @cached_property
     def _rate(self) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, travel
-from zoo.engine.metrics import FunctionMetric, Metric, MetricState, Value, by_name
+from zoo.engine.metrics import FunctionMetric, Metric, MetricState, Value, metric_of
 
 Kinds: TypeAlias = "tuple[Any, ...]"
 """(shape of one row, dtype) of each array; a dict of them for a dict of arrays."""
@@ -122,13 +122,9 @@ def adapt_all(metrics: Any) -> tuple[Metric, ...]:
 
 
 def _adapt(metric: Any) -> Metric:
-    if isinstance(metric, str):
-        return by_name(metric)
-    if hasattr(metric, "to_engine"):
-        own: Metric = metric.to_engine()
+    own = metric_of(metric)
+    if own is not None:
         return own
-    if isinstance(metric, Metric) and not isinstance(metric, type):
-        return metric
     if hasattr(metric, "update_state"):
         raise UsageError(f"{metric!r} is a metric of Keras: give it to model.compile(metrics=[...]).")
     if callable(metric) and not isinstance(metric, type):

@@ -26,6 +26,7 @@ from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
 from zoo.engine.optim import RateControl
 from zoo.engine.progress import Progress
+from zoo.engine.scoring import check_rows
 from zoo.engine.values import Rank
 
 
@@ -125,12 +126,7 @@ class KerasReplica:
         """
         data = self._settings.structure.data(batch)
         outputs = self._prepared(data).predict(data.x)
-        if any(output.ndim == 0 or len(output) != batch.weight for output in outputs):
-            shapes = ", ".join(str(output.shape) for output in outputs)
-            raise UsageError(
-                f"wrong output shape in predict: {batch.weight} rows went into the model, and it gave {shapes}. "
-                "The first axis of every output must be the rows: no reshape or reduction over it."
-            )
+        check_rows(outputs, batch.weight)
         return outputs
 
     def tally(self, total: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
