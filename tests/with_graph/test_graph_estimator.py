@@ -534,7 +534,7 @@ def test_a_train_operation_that_needs_rows_is_refused_where_there_are_none(on_sp
     made = net()
     rate = 0.1 / (1.0 + tf.reduce_mean(made.y) ** 2)
     est = made.estimator(optimizer=v1.train.GradientDescentOptimizer(rate), workers_per_node=2)
-    with pytest.raises(WorkerFailed, match=r"needs y:0 beside its gradients.*or train on one rank"):
+    with pytest.raises(UsageError, match=r"needs y:0 beside its gradients.*or train on one rank"):
         est.fit(one_part(DATA), **WORDS)
     alone = made.estimator(optimizer=v1.train.GradientDescentOptimizer(rate))
     alone.fit(one_part(DATA), **WORDS)

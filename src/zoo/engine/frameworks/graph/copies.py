@@ -6,7 +6,9 @@ Leaves: the program's own session (home), steps (replica).
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +24,16 @@ v1 = tf.compat.v1
 _KEYS = v1.GraphKeys
 _COLLECTIONS = (_KEYS.GLOBAL_VARIABLES, _KEYS.LOCAL_VARIABLES, _KEYS.TABLE_INITIALIZERS)
 """What a rank needs of them; others may hold objects that cannot travel."""
+
+
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """Sessions that live when the interpreter ends would miss TensorFlow when they give back what they hold."""
+    for session in list(_open):
+        session.close()
 
 
 def exported(graph: Any) -> bytes:
@@ -47,6 +59,7 @@ def opened(copy: Copy, config: Any, rank: Rank, seed: int) -> Any:
     with graph.as_default():
         v1.train.import_meta_graph(meta)
         session = v1.Session(graph=graph, config=config)
+        _open.add(session)
         session.run([v1.local_variables_initializer(), v1.tables_initializer()])
         assign(session, copy.values)
     return session
