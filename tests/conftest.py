@@ -111,3 +111,12 @@ def on_spark(spark: Any) -> Iterator[Any]:
     session.begin(SparkCluster(spark, 1, 2), spark=spark)
     yield spark
     session.end()
+
+
+@pytest.fixture
+def jobs(on_spark: Any) -> Iterator[Any]:
+    """How many Spark jobs this thread has started since."""
+    context = on_spark.sparkContext
+    context.setJobGroup("zoo-laziness", "what this test starts")
+    yield lambda: len(context.statusTracker().getJobIdsForGroup("zoo-laziness"))
+    context.setLocalProperty("spark.jobGroup.id", None)

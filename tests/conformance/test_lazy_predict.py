@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +39,6 @@ def estimator(model: torch.nn.Module | None = None) -> Any:
 def expected(ids: Any) -> np.ndarray:
     ids = np.asarray(ids, np.float64)
     return 2 * (ids / 8) - 1 / (ids + 1)
-
-
-@pytest.fixture
-def jobs(on_spark: Any) -> Iterator[Any]:
-    """How many Spark jobs this thread has started since."""
-    context = on_spark.sparkContext
-    context.setJobGroup("zoo-laziness", "what this test starts")
-    yield lambda: len(context.statusTracker().getJobIdsForGroup("zoo-laziness"))
-    context.setLocalProperty("spark.jobGroup.id", None)
 
 
 def test_no_job_starts_before_the_answer_is_asked_for(frame: Any, jobs: Any) -> None:

@@ -20,6 +20,7 @@ import pytest
 import tensorflow as tf
 
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
+from zoo.engine.triggers import MaxIteration
 from zoo.orca.data import XShards
 from zoo.tfpark import TFDataSet, TFDataset, TFOptimizer, TFPredictor
 from zoo.tfpark.answers import LocalRows, as_rdd
@@ -731,3 +732,21 @@ def test_a_program_of_tensorflow_1_trains_and_predicts(begin: str, words: str, t
     program.write_text(PROGRAM.format(begin=begin, words=words))
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0 and done.stdout.endswith("done\n"), done.stderr[-3000:]
+
+
+def test_image_files_are_decoded_by_the_graph(on_spark: Any, tmp_path: Path) -> None:
+    """Files go to the ranks as bytes; what they hold, TensorFlow reads there."""
+    for shade in range(12):
+        image = np.full((4, 4, 1), 20 * shade, np.uint8)
+        (tmp_path / f"{shade:02d}.png").write_bytes(tf.io.encode_png(image).numpy())
+    files = on_spark.sparkContext.binaryFiles(str(tmp_path), 2).sortByKey()
+    with tf.Graph().as_default():
+        data = TFDataset.from_bytes_rdd(files.values(), batch_size=12)
+        decode = tf.autograph.experimental.do_not_convert(lambda one: tf.io.decode_png(one, 1))
+        decoded = tf.map_fn(decode, data.tensors, fn_output_signature=tf.uint8)
+        brightness = tf.reduce_mean(tf.cast(tf.reshape(decoded, [-1, 16]), tf.float32), 1) / 255
+        mean = v1.get_variable("mean", [], initializer=v1.zeros_initializer())
+        loss = tf.reduce_mean(tf.square(brightness - mean))
+        optimizer = TFOptimizer.from_loss(loss, v1.train.GradientDescentOptimizer(0.5), workers_per_node=2)
+        optimizer.optimize(MaxIteration(1))
+        assert optimizer.sess.run(mean) == pytest.approx(20 * 5.5 / 255, abs=1e-5)

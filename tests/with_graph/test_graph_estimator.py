@@ -341,6 +341,18 @@ def test_predict_gives_back_the_users_own_kind_of_data(on_spark: Any) -> None:
     np.testing.assert_allclose(np.concatenate([one["prediction"] for one in shards]), X.sum(1) * 0.2, atol=1e-5)
 
 
+def test_no_job_starts_before_predictions_are_asked_for(on_spark: Any, jobs: Any) -> None:
+    made = net(width=2)
+    est = Estimator.from_graph(inputs=made.x, outputs=made.output)
+    frame = on_spark.range(40).selectExpr("id", "array(float(id), float(1)) as x")
+    predicted = est.predict(frame.selectExpr("id", "x"), feature_cols="x")
+    started = jobs()
+    assert predicted.columns == ["id", "x", "prediction"]
+    assert started <= 1  # a look at one row says how long the lists are
+    assert sorted(row.prediction for row in predicted.collect()) == pytest.approx([0.2 * n + 0.2 for n in range(40)])
+    assert jobs() > started
+
+
 def test_columns_find_the_inputs_of_a_dict_by_name(inline: None) -> None:
     first, second = v1.placeholder(tf.float32, [None], "p0"), v1.placeholder(tf.float32, [None, 1], "p1")
     est = Estimator.from_graph(inputs={"b": first, "a": second}, outputs=first - second[:, 0])

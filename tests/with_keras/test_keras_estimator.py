@@ -580,3 +580,24 @@ def test_a_model_of_an_hdf5_file_goes_on_training(inline: None, tmp_path: Path, 
     assert_same(again.get_model(), model, 0.0)
     losses = [stats["train_loss"] for stats in again.fit((X, X.sum(1)), epochs=30, batch_size=32)]
     assert losses[-1] < losses[0]
+
+
+def test_weights_find_layers_by_their_names(inline: None, tmp_path: Path) -> None:
+    def model(*names: str, width: int = 4) -> keras.Model:
+        made = keras.Sequential([keras.Input((4,)), *(layers.Dense(width, name=name) for name in names)])
+        made.compile(optimizer="sgd", loss="mse")
+        return made
+
+    path = str(tmp_path / "weights.h5")
+    first = model("shared", "own")
+    tf.Estimator.from_keras(first).save_keras_weights(path)
+    second = model("other", "shared")
+    before = weights(second)
+    est = tf.Estimator.from_keras(second)
+    est.load_keras_weights(path, by_name=True)
+    for found, wanted in zip(weights(second), [*before[:2], *weights(first)[:2]], strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(UsageError, match="no layer of the model has a name that is in the file"):
+        tf.Estimator.from_keras(model("stranger")).load_keras_weights(path, by_name=True)
+    with pytest.raises(UsageError, match="do not fit the model"):
+        tf.Estimator.from_keras(model("shared", width=3)).load_keras_weights(path, by_name=True)

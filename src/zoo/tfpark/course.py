@@ -109,10 +109,10 @@ class Course:
             files.save_checkpoint(home.session, path)
 
     def _step_of(self, home: Home) -> int:
-        """The global step; how far all calls came, where the graph has none."""
+        """The global step; or how far all calls came, where no train operation counts it."""
         with home.graph.as_default():
             counter = v1.train.get_global_step()
-        return self._progress.step if counter is None else int(home.session.run(counter))
+        return self._progress.step if counter is None else max(self._progress.step, int(home.session.run(counter)))
 
 
 def _fitting(home: Home, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -107,13 +107,34 @@ def load_weights(model: Any, url: str, *, by_name: bool = False) -> None:
 
     with _read(url, ".weights.h5") as path, _without_optimizer(model):
         try:
-            if path.endswith(".keras") and not by_name:
+            if by_name and path.endswith(".weights.h5"):
+                _assign_by_name(model, path)
+            elif path.endswith(".keras") and not by_name:
                 custom = travel.custom_objects([model])
                 model.set_weights(keras.saving.load_model(path, custom, compile=False).get_weights())
             else:
                 model.load_weights(path, **({"by_name": True} if by_name else {}))
         except (ValueError, KeyError, OSError) as error:
             raise UsageError(f"the weights in {storage.masked(url)} do not fit the model: {error}") from error
+
+
+def _assign_by_name(model: Any, path: str) -> None:
+    """Gives layers what a file of weights holds under their names; Keras itself does so for older files only."""
+    import h5py
+
+    held: dict[str, dict[str, Any]] = {}
+
+    def look(place: str, item: Any) -> None:
+        if place.endswith("vars") and "name" in item.attrs:
+            held[str(item.attrs["name"])] = {number: array[()] for number, array in item.items()}
+
+    with h5py.File(path) as file:
+        file.visititems(look)
+    layers = [layer for layer in model._flatten_layers(include_self=False) if held.get(layer.name)]
+    if not layers:
+        raise ValueError(f"no layer of the model has a name that is in the file ({', '.join(sorted(held))})")
+    for layer in layers:
+        layer.load_own_variables(held[layer.name])
 
 
 def save_tf_checkpoint(model: Any, backend: str, prefix: str) -> str:
