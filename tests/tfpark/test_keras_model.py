@@ -273,8 +273,8 @@ def test_weights_come_back(inline: None, tmp_path: Path) -> None:
     model.load_weights(path)
     same(model.get_weights(), kept)
     model.set_weights([0 * one for one in kept])
-    with pytest.raises(UsageError, match="by_name"):
-        model.load_weights(path, by_name=True)
+    model.load_weights(path, by_name=True)
+    same(model.get_weights(), kept)
     with pytest.raises(UsageError, match="save_format must be 'h5' or None"):
         model.save_weights(path, save_format="tf")
     with pytest.raises((UsageError, OSError), match="nowhere"):
@@ -285,10 +285,6 @@ def test_weights_come_back(inline: None, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 def test_a_model_comes_back(inline: None, tmp_path: Path, name: str) -> None:
     model = KerasModel(regression())
-    if name.endswith("h5"):  # Keras cannot read the word "mse" in them again
-        model.model.compile(
-            keras.optimizers.SGD(0.1), keras.losses.MeanSquaredError(), metrics=[keras.metrics.MeanAbsoluteError("mae")]
-        )
     model.fit(arrays(batch_size=BATCH, shuffle=False))
     path = str(tmp_path / name)
     model.save_model(path)

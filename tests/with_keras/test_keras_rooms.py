@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import keras
@@ -142,3 +144,18 @@ def test_logs_have_keras_names() -> None:
     stats = {"epoch": 1, "batch_count": 2, "num_samples": 3, "train_loss": 0.5, "last_train_loss": 0.4,
              "train_accuracy": 0.7, "val_loss": 0.6, "val_accuracy": 0.8}  # fmt: skip
     assert logs_of(stats) == {"loss": 0.5, "accuracy": 0.7, "val_loss": 0.6, "val_accuracy": 0.8}
+
+
+@pytest.mark.skipif(HERE != "tensorflow", reason="a program of TensorFlow 1")
+def test_a_program_that_builds_graphs_is_told_that_keras_cannot() -> None:
+    program = """
+import tensorflow as tf
+tf.compat.v1.disable_eager_execution()
+import keras
+from zoo.orca.learn.tf.estimator import Estimator
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+Estimator.from_keras(model)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "this program builds graphs" in done.stderr.splitlines()[-1]

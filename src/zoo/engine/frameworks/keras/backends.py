@@ -39,7 +39,7 @@ def begin(backend: str, threads: int = 0, inter_threads: int = 1) -> ModuleType:
         the module ``keras``.
 
     Raises:
-        UsageError: an unknown backend, or Keras has been imported here with another one.
+        UsageError: an unknown backend, Keras has been imported here with another one, or the program builds graphs.
         MissingDependency: Keras or the backend is not installed.
     """
     check(backend)
@@ -50,6 +50,11 @@ def begin(backend: str, threads: int = 0, inter_threads: int = 1) -> ModuleType:
     with _variable("KERAS_BACKEND", backend):
         keras = require("keras", extra="keras", because="the model is a Keras model")
     _refuse_another(backend)  # a keras.json, or a plug-in, may have had another word
+    if backend == "tensorflow" and process.builds_graphs():
+        raise UsageError(
+            "this program builds graphs (tf.disable_eager_execution, zoo.tfpark.compat), where Keras 3 cannot compute "
+            "on TensorFlow. Train Keras models in a program with tensorflow as it is, or with KERAS_BACKEND=jax."
+        )
     return keras
 
 

@@ -65,6 +65,11 @@ def begin(intra: int, inter: int) -> None:
         tensorflow.config.list_logical_devices()  # starts it
 
 
+def builds_graphs() -> bool:
+    """Whether the program has disabled to compute at once."""
+    return not library().compat.v1.executing_eagerly_outside_functions()
+
+
 def eagerly() -> AbstractContextManager[Any]:
     """Computes at once in the block, also in a program that has disabled it (``tf.compat.v1``)."""
     context: AbstractContextManager[Any] = library().__internal__.eager_context.eager_mode()
