@@ -292,10 +292,10 @@ def test_a_model_comes_back(inline: None, tmp_path: Path, name: str) -> None:
         model.save_model(path, overwrite=False)
     back = KerasModel.load_model(path)
     same(back.get_weights(), by_keras())
-    assert back.evaluate(X, Y) == pytest.approx(model.evaluate(X, Y), abs=1e-5)
-    if name.endswith("keras"):
-        back.fit(arrays(batch_size=BATCH, shuffle=False))
-        same(back.get_weights(), by_keras(2))
+    found, wanted = back.evaluate(X, Y), model.evaluate(X, Y)  # Keras forgets the short names of metrics in HDF5
+    assert list(found.values()) == pytest.approx(list(wanted.values()), abs=1e-5)
+    back.fit(arrays(batch_size=BATCH, shuffle=False))
+    same(back.get_weights(), by_keras(2))
 
 
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
