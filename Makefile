@@ -43,7 +43,7 @@ check: $(READY)  ## lint, types, storeys, sizes (< 60 s)
 demo: $(READY)  ## train a CNN on handwritten digits from a Spark DataFrame, evaluate it, predict
 	$(BIN)/python examples/digits.py
 
-test: $(READY)  ## all tests that one machine without a GPU can run (< 10 min)
+test: $(READY)  ## the tests that one machine can run, but for those of the next lines (< 10 min)
 	$(BIN)/python -m pytest
 
 test-keras: $(READY)  ## the tests of Keras on its other backends: JAX and PyTorch (`make test` has TensorFlow)
