@@ -12,7 +12,7 @@ READY := .venv/.ready
 .PHONY: help setup fix check demo test test-keras test-tensorflow test-cluster test-gpu bench
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## install everything into .venv (the other targets do it by themselves)
 
