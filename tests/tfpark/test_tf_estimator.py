@@ -121,6 +121,16 @@ def test_values_to_begin_with(inline: None, tmp_path: Path) -> None:
     assert losses[0] < losses[1] / 2
 
 
+def test_values_to_begin_with_do_not_take_the_place_of_what_was_trained(inline: None, tmp_path: Path) -> None:
+    other = estimator(model_dir=str(tmp_path / "other"))
+    other.train(dataset(batch=16), steps=50)
+    words = {"model_dir": str(tmp_path / "own"), "warm_start_from": str(tmp_path / "other")}
+    estimator(**words).train(dataset(batch=16), steps=4)
+    assert v1.train.latest_checkpoint(words["model_dir"]).endswith("model.ckpt-4")  # the steps are its own
+    estimator(**words).train(dataset(batch=16), steps=4)
+    assert v1.train.latest_checkpoint(words["model_dir"]).endswith("model.ckpt-8")
+
+
 COLUMNS: list[Any] = [tf.feature_column.numeric_column("x", shape=(3,))]
 
 

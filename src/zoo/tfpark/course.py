@@ -58,6 +58,12 @@ class Course:
             return -1
         return self._step_of(home)
 
+    def warm(self, home: Home, checkpoint_path: str) -> None:
+        """Gives the trainable variables of a new graph a checkpoint's values; training begins at step 0."""
+        with home.graph.as_default():
+            saver = v1.train.Saver(v1.trainable_variables())
+        files.load_checkpoint(home.session, checkpoint_path, saver)
+
     def require(self, home: Home, checkpoint_path: str | None) -> None:
         """As `recall`, for a call that needs a trained model.
 

@@ -20,6 +20,7 @@ from zoo.engine.frameworks.graph.home import Home, flat, graph_of
 from zoo.engine.frameworks.graph.making import Tensors, graph_spec
 from zoo.orca.learn import estimator
 from zoo.orca.learn.tf.graph_estimator import GraphEstimator, serialised
+from zoo.orca.learn.words import scores_of
 from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset
 
@@ -152,7 +153,7 @@ class TFNet:
             raise UsageError("the data have no labels that outputs could be compared with: give (features, labels).")
         rows = batch_size or (dataset.rows_at_once if isinstance(dataset, TFDataset) else None)
         results = estimator.Estimator.evaluate(self._estimator, dataset, rows, validation_metrics=val_methods)
-        return {name: value for name, value in results.items() if name not in ("num_samples", "batch_count")}
+        return scores_of(results)
 
     def forward(self, x: Any) -> Any:
         """The outputs of arrays, in this process: an array, or a list of them for several outputs."""

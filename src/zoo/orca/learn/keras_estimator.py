@@ -12,9 +12,7 @@ from typing import Any
 from zoo.engine.errors import UsageError
 from zoo.engine.triggers import SeveralEpoch
 from zoo.orca.learn import estimator
-from zoo.orca.learn.words import Names, names_of
-
-_COUNTS = ("num_samples", "batch_count")
+from zoo.orca.learn.words import Names, names_of, scores_of
 
 
 class KerasEstimator(estimator.Estimator):
@@ -113,10 +111,7 @@ class KerasEstimator(estimator.Estimator):
             ``{"loss", "<metric>", ...}``: the compiled metrics by Keras' names, then the estimator's own.
         """
         self._spec = self._spec.weighing(False, None, data_config or {})
-        results = super().evaluate(data, batch_size, feature_cols, label_cols, **words, num_steps=num_steps)
-        return {
-            ("loss" if name == "val_loss" else name): value for name, value in results.items() if name not in _COUNTS
-        }
+        return scores_of(super().evaluate(data, batch_size, feature_cols, label_cols, **words, num_steps=num_steps))
 
     def predict(  # type: ignore[override]
         self,

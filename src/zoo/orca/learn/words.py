@@ -125,6 +125,12 @@ def rows_per_step(asked: int | None, adapted: Adapted, default: int = 32) -> int
     return asked if asked is not None else own or default
 
 
+def scores_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What TensorFlow's programs know of an evaluation: ``{"loss", "<metric>", ...}``, without counts."""
+    left_out = ("num_samples", "batch_count")
+    return {("loss" if name == "val_loss" else name): one for name, one in results.items() if name not in left_out}
+
+
 def names_of(names: Names) -> tuple[str, ...] | None:
     """A name or a list of names; None for none given."""
     if names is None:

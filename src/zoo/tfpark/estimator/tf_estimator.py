@@ -18,6 +18,7 @@ from zoo.engine.frameworks.graph.home import Home, updates_of
 from zoo.engine.frameworks.graph.making import Measure, Tensors, graph_spec
 from zoo.orca.learn import estimator
 from zoo.orca.learn.tf.graph_estimator import GraphEstimator, serialised
+from zoo.orca.learn.words import scores_of
 from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.course import Course
 from zoo.tfpark.estimator.specs import EstimatorSpec, ModeKeys, RunConfig
@@ -74,6 +75,7 @@ class TFEstimator:
             )
         self._model, self._workers = tf_estimator, workers_per_node
         self._course = Course(getattr(tf_estimator, "model_dir", None))
+        self._warm: str | None = None
 
     @classmethod
     def from_model_fn(
@@ -93,7 +95,8 @@ class TFEstimator:
             model_dir: where checkpoints and summaries go; a directory of this machine.
             config: settings.
             params: given to the function.
-            warm_start_from: a checkpoint of TensorFlow whose values the variables begin with.
+            warm_start_from: a checkpoint of TensorFlow whose values the trainable variables begin with, where no
+                earlier call or program has left any in `model_dir`.
             workers_per_node: ranks on each node (Spark executor).
         """
         if not callable(model_fn):
@@ -104,8 +107,6 @@ class TFEstimator:
         )
         made._warm = warm_start_from
         return made
-
-    _warm: str | None = None
 
     # --- the three verbs ---------------------------------------------------------------------------------------------
 
@@ -122,8 +123,9 @@ class TFEstimator:
             spec = self._called(fed, ModeKeys.TRAIN)
             home = Home(fed.graph)
             turn = home.turn_of(spec.train_op, spec.loss.name, updates_of(fed.graph, spec.train_op))
-            warm = self._warm if self._course.progress.step == 0 else None
-            reached = self._course.recall(home, warm)
+            reached = self._course.recall(home)
+            if reached < 0 and self._warm is not None:
+                self._course.warm(home, self._warm)
             made = graph_spec(
                 fed.tensors(loss=spec.loss), home, seed=self._seed, session_config=serialised(session_config)
             ).with_turns([turn])
@@ -165,8 +167,7 @@ class TFEstimator:
             results = estimator.Estimator.evaluate(
                 self._estimator(made), fed.dataset, fed.dataset.rows_at_once, num_steps=steps
             )
-        left_out = ("num_samples", "batch_count")
-        return {name.replace("val_loss", "loss"): value for name, value in results.items() if name not in left_out}
+        return scores_of(results)
 
     def predict(
         self, input_fn: Callable[..., Any], predict_keys: Any = None, checkpoint_path: str | None = None

@@ -68,6 +68,7 @@ class GraphReplica:
         self._graph = session.graph
         self._alone = settings.rank.world == 1
         self._feeds = [copies.tensor(self._graph, port.tensor) for port in (*program.inputs, *program.labels)]
+        self._order = [place for place, turn in enumerate(program.turns) for _ in range(turn.count)]
         self._step = 0
         self._rate = float("nan")
         self._arrays: list[np.ndarray] | None = None
@@ -174,10 +175,7 @@ class GraphReplica:
     @property
     def _place(self) -> int:
         """Which of the turns this step is."""
-        turns = self._program.turns
-        step = self._step % sum(turn.count for turn in turns)
-        ends = np.cumsum([turn.count for turn in turns])
-        return int(np.searchsorted(ends, step, side="right"))
+        return self._order[self._step % len(self._order)]
 
     @property
     def _steps(self) -> Steps:

@@ -14,9 +14,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.optim import Clip, ConstantClip, NormClip
 from zoo.engine.progress import Progress
 from zoo.orca.learn import estimator
-from zoo.orca.learn.words import Names
-
-_COUNTS = ("num_samples", "batch_count")
+from zoo.orca.learn.words import Names, scores_of
 
 
 class GraphEstimator(estimator.Estimator):
@@ -108,10 +106,7 @@ class GraphEstimator(estimator.Estimator):
         """
         if not self._spec.measures:
             raise UsageError("metrics is None, it should not be None in evaluate")
-        results = super().evaluate(data, batch_size, feature_cols, label_cols, **words)
-        return {
-            ("loss" if name == "val_loss" else name): value for name, value in results.items() if name not in _COUNTS
-        }
+        return scores_of(super().evaluate(data, batch_size, feature_cols, label_cols, **words))
 
     def predict(  # type: ignore[override]
         self,
