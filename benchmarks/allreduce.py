@@ -43,7 +43,7 @@ def _turns(collective: Collective, size_bytes: int, size: str) -> Turns:
     buffer = torch.ones(size_bytes // 4)
 
     def average() -> None:
-        with collective.average(0.5) as ready:
+        with collective.average([0.5]) as (ready,):
             ready(buffer)
 
     def plain() -> None:

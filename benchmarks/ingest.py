@@ -122,19 +122,15 @@ def _drain(frame: DataFrame) -> None:
 
 def _feed(columns: Columns, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> None:
     with closing(join(rank, 60.0)) as collective:
-        shards["train"].feed(_request(rank, collective, columns, sink)).close()
+        request = FeedRequest(
+            rank=rank, features=columns.features, labels=columns.labels, batch_size=256, sink=sink
+        )  # fmt: skip
+        _filled(shards["train"], request, collective)
 
 
-def _request(rank: Rank, collective: Collective, columns: Columns, sink: Sink) -> FeedRequest:
-    return FeedRequest(
-        rank=rank,
-        gather=collective.gather,
-        exchange=collective.exchange,
-        features=columns.features,
-        labels=columns.labels,
-        batch_size=256,
-        sink=sink,
-    )
+def _filled(shards: Shards, request: FeedRequest, collective: Collective) -> None:
+    with closing(shards.feed(request)) as feed:
+        feed.settle(collective)
 
 
 def _read(
@@ -146,7 +142,8 @@ def _read(
     with closing(join(rank, 60.0)) as collective:
 
         def fill() -> None:
-            shards["train"].feed(_request(rank, collective, Columns(names), sink)).close()
+            request = FeedRequest(rank=rank, features=names, labels=(), batch_size=256, sink=sink)
+            _filled(shards["train"], request, collective)
 
         def read() -> None:
             file = pq.ParquetFile(path)

@@ -23,7 +23,7 @@ from models import CLASSES, ITEMS, USERS, numbers, ratings
 from zoo.engine import loop
 from zoo.engine.clusters.local import LocalCluster
 from zoo.engine.collectives import join
-from zoo.engine.contracts import Batch, Feed, FeedRequest, Rank, Shards, Sink
+from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Shards, Sink
 from zoo.engine.data.shards import from_arrays
 from zoo.engine.events.sinks import MemorySink
 from zoo.engine.frameworks.keras.spec import KerasSpec
@@ -148,8 +148,12 @@ class _Timed:
     def feed(self, request: FeedRequest) -> _Timed:
         """The feed, timed."""
         self._feed: Feed = self._shards.feed(request)
-        self.extent = self._feed.extent
         return self
+
+    def settle(self, group: Collective) -> None:
+        """As the feed does."""
+        self._feed.settle(group)
+        self.extent = self._feed.extent
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """An epoch, from the first batch that is asked for until there is no more."""
@@ -220,7 +224,7 @@ def _reductions(backend: str, collective: Any, size_bytes: int, turns: int) -> l
         made = make(size_bytes // 4)
         dist.barrier()
         began = time.perf_counter()
-        with collective.average(0.5) as ready:
+        with collective.average([0.5]) as (ready,):
             ready(torch.utils.dlpack.from_dlpack(made) if backend != "torch" else made)
         ours = time.perf_counter() - began
         dist.barrier()

@@ -27,7 +27,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from zoo.engine import loop
 from zoo.engine.clusters.local import LocalCluster
-from zoo.engine.contracts import Batch, FeedRequest, Rank, Shards, Sink
+from zoo.engine.collectives.solo import Solo
+from zoo.engine.contracts import Batch, Collective, FeedRequest, Rank, Shards, Sink
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.plan import Plan
 from zoo.engine.data.shards import from_arrays
@@ -109,22 +110,25 @@ class _Rival:
     def __init__(self, feed: RowFeed, setup: Setup, request: FeedRequest) -> None:
         self.ours: list[float] = []
         self.theirs: list[float] = []
-        self.extent = feed.extent
         self._feed, self._request, self._setup = feed, request, setup
-        self._rows = _rows(feed)
-        self._orders = _plan_orders(request, feed.plan) if request.rank.world == 1 else None
         self._model = made(setup)
         self._trained = DistributedDataParallel(self._model) if request.rank.world > 1 else self._model
         self._optimizer, self._loss = adam(self._model), nn.CrossEntropyLoss()
 
+    def settle(self, group: Collective) -> None:
+        """As the feed does; then the other loop takes the same rows."""
+        self._feed.settle(group)
+        self._group, self.extent, self._rows = group, self._feed.extent, _rows(self._feed)
+        self._orders = _plan_orders(self._request, self._feed.plan) if self._request.rank.world == 1 else None
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Our epoch; timed from the first batch that is asked for until there is no more."""
         order = next(self._orders) if self._orders else self._even_order()
-        self._request.gather(None)  # both ranks start together
+        self._group.gather(None)  # both ranks start together
         began = time.perf_counter()
         yield from self._feed.epoch(epoch, start)
         self.ours.append(time.perf_counter() - began)
-        self._request.gather(None)
+        self._group.gather(None)
         began = time.perf_counter()
         self._other_epoch(order)
         self.theirs.append(time.perf_counter() - began)
@@ -168,6 +172,7 @@ def _plan_orders(request: FeedRequest, plan: Plan) -> Iterator[list[torch.Tensor
     """For each epoch the rows of each step of the plan, counted in the order of the first epoch."""
     numbers, columns = from_arrays(np.arange(plan.rows))
     feed = numbers.feed(replace(request, features=columns.features, labels=()))
+    feed.settle(Solo())
     place = torch.empty(plan.rows, dtype=torch.int64)
     place[torch.cat([torch.from_numpy(batch.features[0]) for batch in feed.epoch(0)])] = torch.arange(plan.rows)
     for epoch in itertools.count():

@@ -59,7 +59,7 @@ class Problem(NamedTuple):
 # (key, limit): (budget, reason). An entry that is no longer needed fails the check too.
 EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
     ("zoo.orca.learn.estimator.Estimator.fit", "function lines"): (
-        62,
+        70,
         "half of them are its signature, one argument a line; the rest is one job, field by field",
     ),
     ("zoo.orca.learn.pytorch.estimator.Estimator.from_torch", "function lines"): (
@@ -68,7 +68,8 @@ EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
     ),
 }
 
-TIGHTER = {"zoo.engine.contracts": 225, "zoo.engine.loop": 255}  # files with a budget of their own
+# Files with a budget of their own; the loop also goes on in another group, wherever the last one broke.
+TIGHTER = {"zoo.engine.contracts": 245, "zoo.engine.loop": 310}
 
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.Match)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -10,6 +10,7 @@ from places import Here
 from rooms import BATCH, EPOCHS, Framework, Weights
 
 from zoo.engine import run
+from zoo.engine.collectives.solo import Solo
 from zoo.engine.contracts import FeedRequest, Rank, Shards
 from zoo.engine.events.sinks import MemorySink
 from zoo.engine.jobs import Columns, FitJob
@@ -51,10 +52,11 @@ def plain(framework: Framework, model: str, shards: Shards, epochs: int = EPOCHS
     """What the plain loop makes of the same rows in the same order."""
     job = job_for(framework, model)
     request = FeedRequest(
-        rank=Rank(), gather=lambda value: [value], features=job.columns.features, labels=job.columns.labels,
-        batch_size=job.batch_size, seed=job.seed, sink=MemorySink(),
+        rank=Rank(), features=job.columns.features, labels=job.columns.labels, batch_size=job.batch_size,
+        seed=job.seed, sink=MemorySink(),
     )  # fmt: skip
     feed = shards.feed(request)
+    feed.settle(Solo())
     try:
         return framework.plain(model, feed, epochs)
     finally:

@@ -91,7 +91,7 @@ def agree(collective: Collective, rank: Rank) -> dict[str, Any]:
     shares = [1 / 2, 1 / 2, 0.0] if world == 3 else [1 / world] * world
     numpy_bucket = np.full(4, index + 1.0, np.float32)
     buckets = [torch.full((1000,), float(index + 1)) for _ in range(3)]
-    with collective.average(shares[index]) as ready:
+    with collective.average([shares[index]]) as (ready,):
         ready(numpy_bucket)
         for bucket in buckets:
             ready(bucket)
@@ -138,7 +138,7 @@ def lose_rank_0(collective: Collective, rank: Rank) -> float:
         time.sleep(0.5)
         os._exit(9)
     started = time.monotonic()
-    with pytest.raises(PeerLost) as caught, collective.average(0.5) as ready:
+    with pytest.raises(PeerLost) as caught, collective.average([0.5]) as (ready,):
         ready(np.ones(1000))
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert f"rank {rank.index} of 3" in str(caught.value)
@@ -154,7 +154,7 @@ def test_a_killed_rank_is_noticed_by_all_others(tmp_path: Any) -> None:
 
 
 def fail_on_rank_1(collective: Collective, rank: Rank) -> None:
-    with collective.average(0.5) as ready:
+    with collective.average([0.5]) as (ready,):
         ready(np.ones(3))
         if rank.index == 1:
             raise KeyError("user code")
@@ -219,9 +219,9 @@ def test_one_rank_needs_no_torch() -> None:
     collective = join(Rank(), timeout=1.0)
     assert isinstance(collective, Solo)
     bucket = np.ones(3)
-    with collective.average(1.0) as ready:
+    with collective.average([1.0]) as (ready,):
         ready(bucket)
     assert bucket.tolist() == [1, 1, 1]
-    with collective.average(0.5) as ready:
+    with collective.average([0.5]) as (ready,):
         ready(bucket)
     assert bucket.tolist() == [0.5, 0.5, 0.5]

@@ -27,6 +27,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from meeting import Meeting
 from zoo.engine.contracts import Batch, Extent, Feed, FeedRequest, Rank
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import adapt
@@ -58,29 +59,19 @@ class Stream(IterableDataset[Any]):
 
 
 def feeds(data: Any, world: int, *, batch_size: int = 8, shuffle: bool = True) -> list[Feed]:
-    """The feeds of all ranks. Values are gathered in two rounds: what each rank says, then the answers."""
+    """The feeds of all ranks."""
     shards = adapt(data).shards
-    said: list[Any] = []
 
-    def request(index: int, gather: Any) -> FeedRequest:
-        return FeedRequest(
-            rank=Rank(index=index, world=world), gather=gather, features=("x0",), labels=("y0",),
-            batch_size=batch_size, seed=3, shuffle=shuffle, sink=Nowhere(),
+    def feed(index: int) -> Feed:
+        request = FeedRequest(
+            rank=Rank(index, world), features=("x0",), labels=("y0",), batch_size=batch_size, seed=3, shuffle=shuffle,
+            sink=Nowhere(),
         )  # fmt: skip
+        return shards.share(index, world).feed(request)
 
-    class Asked(Exception):
-        pass
-
-    def ask(value: Any) -> Any:
-        said.append(value)
-        raise Asked
-
-    for index in range(world):
-        try:
-            shards.share(index, world).feed(request(index, ask))
-        except Asked:
-            continue
-    return [shards.share(index, world).feed(request(index, lambda value: said)) for index in range(world)]
+    made = [feed(index) for index in range(world)]
+    Meeting(world).run(lambda group: made[group.index].settle(group))
+    return made
 
 
 def steps_of(data: Any, world: int, epoch: int = 0, start: int = 0, **how: Any) -> list[list[list[int]]]:

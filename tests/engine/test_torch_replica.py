@@ -115,7 +115,7 @@ def train(
         mine = slice(start, start + split[rank.index])
         features, labels = ([array[mine] for array in arrays] for arrays in rows(name, step))
         batch = Batch(tuple(features), tuple(labels), split[rank.index], sum(split))
-        with collective.average(batch.weight / sum(split)) as ready:
+        with collective.average([batch.weight / sum(split)]) as (ready,):
             replica.backward(batch, ready)
         losses.append(replica.update(progress))
         progress = progress.after_step(losses[-1], sum(split))

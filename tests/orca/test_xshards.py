@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 from zoo.engine import session
-from zoo.engine.contracts import Cluster, FeedRequest, Rank
+from zoo.engine.collectives.solo import Solo
+from zoo.engine.contracts import Cluster, FeedRequest, Rank, Terms
 from zoo.engine.data.adapters import adapt
 from zoo.engine.data.columns import describe, from_array, to_arrays
 from zoo.engine.errors import ColumnNotFound, DataError, NotPicklable, UsageError, WorkerFailed
@@ -355,10 +356,13 @@ def trained_on(data: Any, cluster: Cluster, world: int, features: Any = None, la
             return [eval((place / str(index)).read_text()) for index in range(rank.world)]  # noqa: S307
 
         request = FeedRequest(
-            rank=rank, gather=gather, features=adapted_columns.features, labels=adapted_columns.labels, batch_size=4,
+            rank=rank, features=adapted_columns.features, labels=adapted_columns.labels, batch_size=4,
             sink=sink,
         )  # fmt: skip
         feed = shards["train"].feed(request)
+        group = Solo()
+        group.gather = lambda value, patience=0.0: gather(value)  # type: ignore[method-assign]
+        feed.settle(group)
         try:
             steps = list(feed.epoch(0))
             return [[array.tolist() for array in (*batch.features, *batch.labels)] for batch in steps]
@@ -367,7 +371,7 @@ def trained_on(data: Any, cluster: Cluster, world: int, features: Any = None, la
 
     adapted_columns = adapted.columns
     with tempfile.TemporaryDirectory() as meeting:
-        seen = cluster.gang(task, {"train": adapted.shards}, world, Deaf(), 60.0)
+        seen = cluster.gang(task, {"train": adapted.shards}, world, Deaf(), Terms(60.0))
     joined = [[list(chain(*parts)) for parts in zip(*step, strict=True)] for step in zip(*seen, strict=True)]
     return [sorted(zip(*step, strict=True), key=str) for step in joined]
 

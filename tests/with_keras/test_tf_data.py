@@ -33,9 +33,8 @@ def regression() -> keras.Model:
 
 def feed_of(given: Any, index: int, world: int, batch_size: int = 8, **words: Any) -> Feed:
     request = FeedRequest(
-        rank=Rank(index, world), gather=lambda value: [value], features=(), labels=(), batch_size=batch_size,
-        sink=MemorySink(), **words,
-    )  # fmt: skip
+        rank=Rank(index, world), features=(), labels=(), batch_size=batch_size, sink=MemorySink(), **words
+    )
     return adapt(given).shards.feed(request)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from zoo.engine.values import Array, Batch, Extent, FeedRequest, Json, Rank, State
+from zoo.engine.values import TERMS, Array, Batch, Extent, FeedRequest, Json, Rank, State, Terms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Array", "Batch", "Cluster", "Collective", "Extent", "Feed", "FeedRequest", "Json", "Kept", "Mapper", "ModelSpec",
-    "Rank", "Ready", "Replica", "Shards", "Sink", "State", "Store", "T", "Task",
+    "Rank", "Ready", "Replica", "Seat", "Shards", "Sink", "State", "Store", "T", "Task", "Terms",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -36,6 +36,16 @@ class Sink(Protocol):
 
     def put(self, event: Any, /) -> None:
         """Takes one event of `zoo.engine.events.events`."""
+
+
+class Seat(Sink, Protocol):
+    """A rank's place in its gang: what it tells its driver, and the way into another group."""
+
+    def regroup(self) -> Rank | None:
+        """After a peer was lost: the rank in the group that is formed anew; None where this gang does not go on."""
+
+    def finished(self, answer: Any) -> bool:
+        """Hands the answer over. Whether all ranks have done so; False: one was lost before, and the others regroup."""
 
 
 class Shards(Protocol):
@@ -65,8 +75,11 @@ class Feed(Protocol):
     def extent(self) -> Extent | None:
         """How much an epoch is; None where only reading it tells."""
 
+    def settle(self, group: Collective) -> None:
+        """Agrees with the other ranks on who holds what: before all else, and again in a group formed anew."""
+
     def epoch(self, epoch: int, start: int = 0) -> Iterable[Batch]:
-        """The batches of one epoch from step `start` on; as many on every rank as the whole epoch has steps."""
+        """One epoch from step `start` on: in each of its steps one batch, or one for each of the rank's own lanes."""
 
     def close(self) -> None:
         """Gives back memory and files."""
@@ -84,13 +97,13 @@ class Cluster(Protocol):
         """Ranks that can run at once."""
 
     def gang(
-        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
+        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, terms: Terms = TERMS
     ) -> list[T]:
         """Runs `task` on `world` ranks at once, all or none, and returns their answers in rank order.
 
         Raises:
             NotEnoughSlots: before anything starts.
-            WorkerFailed: a rank failed; RankLost, RankStalled: it was killed, or nothing moved for `stall_timeout` s.
+            WorkerFailed: a rank failed; RankLost, RankStalled: it was killed, or nothing moved for too long.
         """
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
@@ -137,7 +150,7 @@ class Kept(Shards, Protocol):
 class Task(Protocol[T]):  # type: ignore[misc]  # T is only returned, mypy would have it covariant
     """What each rank of a gang runs; picklable."""
 
-    def __call__(self, rank: Rank, shards: Mapping[str, Shards], sink: Sink, /) -> T:
+    def __call__(self, rank: Rank, shards: Mapping[str, Shards], seat: Seat, /) -> T:
         """Runs on the rank."""
 
 
@@ -156,16 +169,17 @@ class Collective(Protocol):
     def exchange(self, outgoing: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Sends `outgoing[i]`, bytes as uint8, to rank i; returns what each rank has sent here, in rank order."""
 
-    def broadcast(self, state: State) -> State:
-        """Rank 0's state, on every rank."""
+    def broadcast(self, state: State | None, source: int = 0) -> State:
+        """The state of the rank `source`, on every rank; the others' is ignored."""
 
-    def average(self, share: float) -> AbstractContextManager[Ready]:
-        """Sums gradients over the ranks, each scaled by its rank's share of the step's rows.
+    def average(self, shares: Sequence[float]) -> AbstractContextManager[Sequence[Ready]]:
+        """Sums gradients over the ranks, each pass scaled by its share of the step's rows.
 
         Args:
-            share: rows here / rows of the step, in [0, 1]; the shares of a step add to 1.
+            shares: rows of each pass here / rows of the step, in [0, 1]; the shares of a step add to 1.
         Yields:
-            ready(bucket): scales a 1-d float buffer in place and starts its all-reduce; all have arrived on exit.
+            one ready(bucket) a pass: scales a 1-d float buffer in place. After the last pass the buffers given to it
+            are summed over passes and ranks; all sums have arrived on exit.
         Raises:
             PeerLost: a rank left the gang.
         Source: weighted synchronous SGD; Dai et al., "BigDL", SoCC 2019, sec. 3.
@@ -177,6 +191,10 @@ class Collective(Protocol):
 
 class ModelSpec(Protocol):
     """The driver's side of a model; picklable."""
+
+    @property
+    def keeps_threads(self) -> bool:
+        """Whether a process that has computed once keeps its number of threads."""
 
     def check_columns(self, specs: Sequence[Any]) -> None:
         """On the driver: refuses columns (`columns.ArraySpec`) that no model of this framework takes."""
@@ -199,6 +217,9 @@ class Replica(Protocol):
 
     def update(self, progress: Progress) -> float:
         """Applies the averaged gradients; returns the step's mean loss over all ranks."""
+
+    def rewind(self) -> None:
+        """Forgets a step whose gradients never came: as if `backward` had not been called since the last update."""
 
     @property
     def readings(self) -> Mapping[str, float]:

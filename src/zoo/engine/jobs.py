@@ -90,6 +90,8 @@ class FitJob:
         attempts: how often a gang may be started when ranks are lost.
         steps_per_epoch: of an epoch at most, where the data give more; None for all.
         validation_steps: batches of each rank that are scored at most; None for all.
+        virtual_ranks: lanes that each step is cut into, for weights that are equal to the bit on any number of ranks;
+            0 for none.
         asks_to_stop: whether the user's callbacks may ask to stop, on which all ranks must then agree at each step.
     """
 
@@ -112,6 +114,7 @@ class FitJob:
     attempts: int = 4
     steps_per_epoch: int | None = None
     validation_steps: int | None = None
+    virtual_ranks: int = 0
     asks_to_stop: bool = False
 
     def __post_init__(self) -> None:

@@ -1,12 +1,12 @@
 """The rank's half: the only training loop in the code base.
 
     for batch in feed.epoch(progress.epoch):
-        with collective.average(batch.weight / total) as ready:
+        with collective.average([batch.weight / total]) as (ready,):
             replica.backward(batch, ready)      # hands over each bucket of gradients as soon as it is full
         progress = progress.after_step(replica.update(progress), total)
 
-Owns: the order of things within a run: steps, borders, validation, checkpoints, the end.
-Leaves: the mathematics (replica), agreement (collective), rows (feed), what to do after a failure (run).
+Owns: the order of things within a run: steps, borders, validation, checkpoints, the end; going on in a new group.
+Leaves: the mathematics (replica), agreement (collective), rows (feed), what to do after a failure (run, clusters).
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from zoo.engine import checkpoint
 from zoo.engine.collectives import join
-from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Shards, Sink, State, T
-from zoo.engine.errors import TrainingDiverged
+from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Seat, Shards, Sink, State
+from zoo.engine.errors import PeerLost, TrainingDiverged
 from zoo.engine.events.events import Checkpointed, EpochEnded, RunStarted, Tick, Validated
 from zoo.engine.jobs import FitJob
 from zoo.engine.meter import Meter
 from zoo.engine.progress import Progress
-from zoo.engine.scoring import Score
+from zoo.engine.scoring import Score, first_score, scored, stepwise
+from zoo.engine.standing import Stage, Standing, furthest
 from zoo.engine.triggers import Trigger
 
 TRAIN, VALID = "train", "valid"
@@ -55,30 +55,43 @@ class Trained:
     epochs: tuple[Mapping[str, float], ...]
 
 
-def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Trained:
+def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Trained:
     """Trains as one rank of a gang. A `Task` once its job is bound."""
-    rank = job.spec.place(rank)
-    with closing(join(rank, job.stall_timeout + BACKSTOP_SECONDS)) as collective:
+    rank = _placed(job, rank)
+    with ExitStack() as kept:
+        group = kept.enter_context(ExitStack())
+        collective = group.enter_context(closing(join(rank, job.stall_timeout + BACKSTOP_SECONDS)))
         replica = job.spec.build(rank)
-        if job.state is not None:
-            replica.load(job.state)
-        if rank.world > 1:
-            replica.load(collective.broadcast(replica.state()))
-        with closing(_feed(job, rank, shards[TRAIN], collective, sink)) as train:
-            if VALID not in shards:
-                return _Run(job, rank, collective, replica, sink, train, None).to_the_end()
-            with closing(_feed(job, rank, shards[VALID], collective, sink, validation=True)) as valid:
-                return _Run(job, rank, collective, replica, sink, train, valid).to_the_end()
+        feeds = {name: kept.enter_context(closing(_feed(job, rank, shards[name], seat, name))) for name in shards}
+        rank_run = _Run(job, rank, replica, feeds, seat)
+        while True:
+            lost = PeerLost("a peer was lost when all had ended.")
+            try:
+                trained = rank_run.to_the_end(collective)
+                group.close()
+                if seat.finished(trained):
+                    return trained
+            except PeerLost as error:
+                lost = error
+            group.close()
+            again = seat.regroup()
+            if again is None:
+                raise lost
+            rank = _placed(job, again)
+            collective = group.enter_context(closing(join(rank, job.stall_timeout + BACKSTOP_SECONDS)))
 
 
-def _feed(
-    job: FitJob, rank: Rank, shards: Shards, collective: Collective, sink: Sink, *, validation: bool = False
-) -> Feed:
+def _placed(job: FitJob, rank: Rank) -> Rank:
+    """The rank as the job wants it: for one order of all additions, one thread does them."""
+    placed = job.spec.place(rank)
+    return replace(placed, threads=1, inter_threads=1, lanes=job.virtual_ranks) if job.virtual_ranks else placed
+
+
+def _feed(job: FitJob, rank: Rank, shards: Shards, seat: Seat, name: str) -> Feed:
+    validation = name == VALID
     return shards.feed(
         FeedRequest(
             rank=rank,
-            gather=partial(collective.gather, patience=READING_SECONDS),
-            exchange=collective.exchange,
             features=job.columns.features,
             labels=job.columns.labels,
             batch_size=job.batch_size,
@@ -87,133 +100,179 @@ def _feed(
             memory=job.memory,
             steps=job.validation_steps if validation else job.steps_per_epoch,
             purpose="validation" if validation else "training",
-            sink=sink,
+            sink=seat,
         )
     )
 
 
-@dataclass
 class _Run:
-    """One rank's run, with everything that it needs in place."""
+    """One rank's run, which can go on in another group: where it stands is in `at`, at every moment."""
 
-    job: FitJob
-    rank: Rank
-    collective: Collective
-    replica: Replica
-    sink: Sink
-    train: Feed
-    valid: Feed | None
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    def __init__(self, job: FitJob, rank: Rank, replica: Replica, feeds: Mapping[str, Feed], seat: Seat) -> None:
+        self.job, self.rank, self.replica, self.seat = job, rank, replica, seat
+        self.train, self.valid = feeds[TRAIN], feeds.get(VALID)
+        self.at = Standing(job.start)
+        self.collective: Collective
+        self._meter: Meter | None = None
+        self._wish = False
 
-    def to_the_end(self) -> Trained:
-        progress = self.job.start
-        extent = self.train.extent
-        rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
-        threads = self.rank.threads, self.rank.inter_threads
-        self._tell(RunStarted("fit", self.rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads))
-        stop = self._notice("before_run", progress)
-        while not stop and not self.job.end(progress):
-            progress, stop = self._epoch(progress)
-        self._notice("after_run", progress)
+    def to_the_end(self, collective: Collective) -> Trained:
+        """Trains with the ranks of a group, from where the one stands that came furthest."""
+        self.collective = collective
+        self._meet()
+        if self.at.stage is Stage.NEW:
+            self._tell_beginning()
+            self._move(Stage.CLOSED, stop=self._heard("before_run"))
+        while not self._over():
+            self._epoch()
+        self._hear("after_run")
         state = self.replica.state() if self.rank.index == 0 else None
-        return Trained(progress, state, tuple(self.epochs))
+        return Trained(self.at.progress, state, self.at.epochs)
 
-    def _epoch(self, progress: Progress) -> tuple[Progress, bool]:
-        """One epoch, or what is left of it; True where the run is over within it."""
-        meter = Meter(progress, self.sink if self.rank.index == 0 else None)
-        stop = self._notice("before_train_epoch", progress)
-        for (batch, total), last in _marking_last(self._batches(progress, meter)):
-            with self.collective.average(batch.weight / total) as ready:
+    def _meet(self) -> None:
+        """All ranks stand where the first stands, with its model, and hold the rows of all parts."""
+        begun = self.at.stage is not Stage.NEW
+        if begun:
+            self.replica.rewind()
+        standings = self.collective.gather(self.at if begun else None, READING_SECONDS)
+        leader = furthest(standings)
+        if leader is None and self.job.state is not None:
+            self.replica.load(self.job.state)
+        source = leader or 0
+        if self.rank.world > 1:
+            own = self.replica.state() if source == self.rank.index else None
+            self.replica.load(self.collective.broadcast(own, source))
+        for feed in (self.train, self.valid):
+            if feed is not None:
+                feed.settle(self.collective)
+        if leader is not None and leader != self.rank.index:
+            self._follow(standings[leader], begun)
+
+    def _follow(self, standing: Standing, begun: bool) -> None:
+        """Takes another rank's standing over; who has just come is told where the run is."""
+        meter, self._meter = self._meter, None
+        opened = meter is not None and self.at.progress.epoch == standing.progress.epoch
+        self.at = standing
+        if not begun:
+            self.replica.notice("before_run", standing.progress, {})
+        if standing.stage >= Stage.STEPPED:
+            self._meter = Meter(standing.progress, self._listener(), standing.sums)
+            self._meter.own_rows = meter.own_rows if meter is not None and opened else 0
+            if not opened:
+                self.replica.notice("before_train_epoch", standing.progress, {})
+
+    def _over(self) -> bool:
+        return self.at.stop or self.job.end(self.at.progress)
+
+    def _epoch(self) -> None:
+        """One epoch, or what is left of it."""
+        if self.at.stage is Stage.CLOSED:
+            self._meter = Meter(self.at.progress, self._listener())
+            self._move(Stage.OPEN, stop=self._heard("before_train_epoch"), sums=self._meter.sums)
+        assert self._meter is not None
+        ended = self.at.stage < Stage.COUNTED and self._ends_within(self._meter)
+        if self.at.stage < Stage.COUNTED:
+            self._count_up()
+        if ended:
+            self._pass_border(Stage.ENDED, self.at.progress)
+        else:
+            self._epoch_border(self._meter)
+
+    def _ends_within(self, meter: Meter) -> bool:
+        """Does the steps of an epoch; whether the run is over before the last one."""
+        for batches, total in self._steps(meter):
+            if self.at.stage is Stage.STEPPED:
+                self._step_border()
+            if meter.sums.steps and self._over():
+                return True
+            self._step(batches, total, meter)
+        return False
+
+    def _step(self, batches: tuple[Batch, ...], total: int, meter: Meter) -> None:
+        with self.collective.average([batch.weight / total for batch in batches]) as passes:
+            for batch, ready in zip(batches, passes, strict=True):
                 self.replica.backward(batch, ready)
-            progress = progress.after_step(self.replica.update(progress), total)
-            self._check(progress)
-            meter.add(progress, self.replica.readings, batch.weight, total)
-            self.sink.put(Tick())
-            if self.job.asks_to_stop:  # the replica's ranks have agreed on it with their gradients
-                stop = self.replica.notice("after_step", progress, {}) or stop
-            if last:
-                break
-            progress = self._step_border(progress, meter)
-            if stop or self.job.end(progress):
-                meter.tell()
-                self.epochs.append(self._stats(progress, meter))
-                return progress, True
-        return self._epoch_border(progress, meter, stop)
+        progress = self.at.progress
+        progress = progress.after_step(self.replica.update(progress), total)
+        self._check(progress)
+        meter.add(progress, self.replica.readings, sum(batch.weight for batch in batches), total)
+        stop = self.at.stop
+        if self.job.asks_to_stop:  # the replica's ranks have agreed on it with their gradients
+            stop = self.replica.notice("after_step", progress, {}) or stop
+        self._move(Stage.STEPPED, progress, stop=stop)
+        self.seat.put(Tick())
 
-    def _batches(self, progress: Progress, meter: Meter) -> Iterator[tuple[Batch, int]]:
-        """(batch, rows of the step over all ranks), until every rank has run out."""
-        batches = iter(self.train.epoch(progress.epoch, progress.step_in_epoch))
+    def _steps(self, meter: Meter) -> Iterator[tuple[tuple[Batch, ...], int]]:
+        """(a batch for each pass, rows of the step over all ranks), until every rank has run out."""
+        done = self.at.progress.step_in_epoch
+        steps = stepwise(self.train.epoch(self.at.progress.epoch, done), self.rank)
         most = self.job.steps_per_epoch
-        for _ in itertools.count() if most is None else range(most - progress.step_in_epoch):
+        for _ in itertools.count() if most is None else range(most - done):
             asked = time.perf_counter()
-            batch = next(batches, None)
+            batches = next(steps, ())
             meter.waiting += time.perf_counter() - asked
-            if batch is None:
+            if not batches:
                 return
-            total = batch.total
+            total = batches[0].total
             if total is None:
-                total = int(self.collective.sum(np.array([batch.weight], dtype=np.float64))[0])
+                total = int(self.collective.sum(np.array([batches[0].weight], dtype=np.float64))[0])
             if total == 0:
                 return
-            yield batch, total
+            yield batches, total
 
-    def _step_border(self, progress: Progress, meter: Meter) -> Progress:
+    def _step_border(self) -> None:
         """What is due behind a step: validation first, so that a checkpoint knows its score."""
+        progress = self.at.progress
         if _due(self.job.validate, progress):
-            progress = self._scored(progress, meter, {})
+            progress, _ = self._scored(progress)
         if _due(self.job.checkpoint, progress):
-            self._checkpoint(progress, meter)
-        return progress
+            self._checkpoint(progress)
+        self._move(Stage.OPEN, progress)
 
-    def _epoch_border(self, progress: Progress, meter: Meter, stop: bool) -> tuple[Progress, bool]:
+    def _count_up(self) -> None:
+        """The epoch in numbers: steps, loss, and what the replicas have measured while they trained."""
+        assert self._meter is not None
+        self._meter.tell()
+        measured = {f"train_{name}": value for name, value in self.replica.tally(self.collective.sum).items()}
+        self._move(Stage.COUNTED, stats=self._meter.sums.stats(self.at.progress.epoch) | measured)
+
+    def _epoch_border(self, meter: Meter) -> None:
         """What is due behind an epoch, or behind its last step: once, and on this side of the border."""
-        meter.tell()
-        stats = self._stats(progress, meter)
-        step, progress = progress, progress.after_epoch()
+        step, progress, stats = self.at.progress, self.at.progress.after_epoch(), dict(self.at.stats)
         if _due(self.job.validate, step, progress):
-            progress = self._scored(progress, meter, stats)
-        self.epochs.append(stats)
+            progress, results = self._scored(progress)
+            stats |= {f"val_{name}": value for name, value in results.items()}
         share = tuple(self.collective.gather(meter.own_rows))
         self._tell(EpochEnded(progress.epoch, progress.step, stats, meter.seconds(), share))
-        stop = self._notice("after_train_epoch", progress, stats) or stop
+        self._move(Stage.COUNTED, stop=self._heard("after_train_epoch", progress, stats))
         if _due(self.job.checkpoint, step, progress):  # last: it shall know the next epoch's learning rate
-            self._checkpoint(progress, meter)
-        return progress, stop
+            self._checkpoint(progress)
+        self._pass_border(Stage.CLOSED, progress, stats)
 
-    def _stats(self, progress: Progress, meter: Meter) -> dict[str, float]:
-        """The epoch in numbers: steps, loss, and what the replicas have measured while they trained."""
-        measured = self.replica.tally(self.collective.sum)
-        return meter.stats(progress) | {f"train_{name}": value for name, value in measured.items()}
+    def _pass_border(self, stage: Stage, progress: Progress, stats: Mapping[str, float] | None = None) -> None:
+        self._meter = None
+        self._move(stage, progress, epochs=(*self.at.epochs, stats or self.at.stats), stats={})
 
-    def _scored(self, progress: Progress, meter: Meter, stats: dict[str, float]) -> Progress:
-        """The progress with a new score; its results also go into `stats`."""
-        meter.tell()
-        results = self._validate(progress)
-        stats.update({f"val_{name}": value for name, value in results.items()})
-        return progress.scored(_first_score(results))
-
-    def _validate(self, progress: Progress) -> dict[str, float]:
-        assert self.valid is not None  # a job validates only where there are data for it
-        self._notice("before_val_epoch", progress)
-        score = Score.empty(self.job.metrics)
-        for batch in itertools.islice(self.valid.epoch(0), self.job.validation_steps):
-            if batch.weight == 0 and batch.total is None:
-                break  # a user's own loader has run out
-            if batch.weight:
-                score = score.plus(self.replica, batch, self.job.metrics)
-            self.sink.put(Tick())
-        merged = Score.merged(self.collective.gather(score), self.job.metrics)
+    def _scored(self, progress: Progress) -> tuple[Progress, Mapping[str, float]]:
+        """The progress with a new score, and all results."""
+        assert self.valid is not None and self._meter is not None  # a job validates only where there are data for it
+        self._meter.tell()
+        self._heard("before_val_epoch", progress)
+        steps = itertools.islice(stepwise(self.valid.epoch(0), self.rank), self.job.validation_steps)
+        scores = scored(steps, self.replica, self.job.metrics, self.seat)
+        merged = Score.merged([score for each in self.collective.gather(scores) for score in each], self.job.metrics)
         results = merged.results(self.job.metrics)
         self._tell(Validated(progress.epoch, progress.step, results))
-        self._notice("after_val_epoch", progress, results)
-        return results
+        self._heard("after_val_epoch", progress, results)
+        return progress.scored(first_score(results)), results
 
-    def _checkpoint(self, progress: Progress, meter: Meter) -> None:
-        meter.tell()
+    def _checkpoint(self, progress: Progress) -> None:
+        assert self._meter is not None
+        self._meter.tell()
         if self.rank.index == 0:
             path = checkpoint.save(self.job.checkpoint_dir, self.replica.state(), progress, self.job.position(progress))
             self._tell(Checkpointed(path, progress.step))
-        self.sink.put(Tick())
+        self.seat.put(Tick())
 
     def _check(self, progress: Progress) -> None:
         if self.job.stop_on_nan and not math.isfinite(progress.loss):
@@ -222,34 +281,39 @@ class _Run:
                 "learning rate, gradient clipping, or look for NaN in the columns; stop_on_nan=False goes on anyway."
             )
 
-    def _notice(self, moment: str, progress: Progress, stats: Mapping[str, float] | None = None) -> bool:
-        return self._agreed(self.replica.notice(moment, progress, stats or {}))
+    def _heard(self, moment: str, progress: Progress | None = None, stats: Mapping[str, float] | None = None) -> bool:
+        """Tells the replica of a moment, once; whether any rank's callbacks, now or before, ask to stop.
 
-    def _agreed(self, stop: bool) -> bool:
-        """Whether any rank's callbacks ask to stop: all ranks must leave the loop at the same step."""
+        All ranks must leave the loop at the same step.
+        """
+        self._hear(moment, progress, stats)
         if not self.job.asks_to_stop:
-            return False
-        return bool(self.collective.sum(np.array([float(stop)]))[0])
+            return self.at.stop
+        return bool(self.collective.sum(np.array([float(self._wish)]))[0]) or self.at.stop
+
+    def _hear(self, moment: str, progress: Progress | None = None, stats: Mapping[str, float] | None = None) -> None:
+        progress = progress or self.at.progress
+        told = (moment, progress.epoch, progress.step)
+        if self.at.told != told:
+            self._wish = self.replica.notice(moment, progress, stats or {})
+            self.at = replace(self.at, heard=self.at.heard + 1, told=told)
+
+    def _move(self, stage: Stage, progress: Progress | None = None, **changes: Any) -> None:
+        self.at = replace(self.at, stage=stage, progress=progress or self.at.progress, **changes)
+
+    def _tell_beginning(self) -> None:
+        extent, rank, progress = self.train.extent, self.rank, self.at.progress
+        rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
+        threads = rank.threads, rank.inter_threads
+        self._tell(RunStarted("fit", rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads))
+
+    def _listener(self) -> Sink | None:
+        return self.seat if self.rank.index == 0 else None
 
     def _tell(self, event: Any) -> None:
         if self.rank.index == 0:
-            self.sink.put(event)
+            self.seat.put(event)
 
 
 def _due(trigger: Trigger | None, *moments: Progress) -> bool:
     return trigger is not None and any(trigger(moment) for moment in moments)
-
-
-def _marking_last(items: Iterator[T]) -> Iterator[tuple[T, bool]]:
-    """(item, whether it is the last one): looks one item ahead."""
-    held = next(items, None)
-    while held is not None:
-        following = next(items, None)
-        yield held, following is None
-        held = following
-
-
-def _first_score(results: Mapping[str, float]) -> float:
-    """The first metric's value; the loss's negative where there is no metric, so that more is always better."""
-    numbers = [value for name, value in results.items() if name != "loss" and isinstance(value, int | float)]
-    return float(numbers[0]) if numbers else -float(results.get("loss", "nan"))

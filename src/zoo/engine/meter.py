@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import nan
 
 from zoo.engine.contracts import Sink
@@ -18,23 +19,55 @@ TELL_SECONDS = 0.25
 RATE = "LearningRate"
 
 
+@dataclass(slots=True)
+class Sums:
+    """What the steps of an epoch add up to, over all ranks.
+
+    Attributes:
+        steps: how many there were.
+        rows: of all of them.
+        loss: sum over their rows.
+        last: the mean loss of the last one.
+    """
+
+    steps: int = 0
+    rows: int = 0
+    loss: float = 0.0
+    last: float = 0.0
+
+    def stats(self, epoch: int) -> dict[str, float]:
+        """In the words of a history.
+
+        Args:
+            epoch: epochs completed before.
+        """
+        return {
+            "epoch": epoch + 1,
+            "batch_count": self.steps,
+            "num_samples": self.rows,
+            "train_loss": self.loss / self.rows if self.rows else nan,
+            "last_train_loss": self.last,
+        }
+
+
 class Meter:
     """Sums up an epoch's steps and tells of them some times a second.
 
     Attributes:
+        sums: of the epoch so far.
         waiting: seconds blocked on data since the last word.
         own_rows: rows that this rank has trained on.
     """
 
-    def __init__(self, progress: Progress, sink: Sink | None) -> None:
+    def __init__(self, progress: Progress, sink: Sink | None, sums: Sums | None = None) -> None:
+        self.sums = sums or Sums()
         self.waiting = 0.0
         self.own_rows = 0
         self._sink = sink
-        self._epoch, self._first, self._steps = progress.epoch, progress.step + 1, 0
+        self._epoch, self._first = progress.epoch, progress.step + 1
         self._losses: list[float] = []
         self._readings: list[Mapping[str, float]] = []
-        self._rows = self._all_rows = 0
-        self._loss_sum = self._last = 0.0
+        self._rows = 0
         self._began = self._told = time.perf_counter()
         self._in_epoch = progress.step_in_epoch
 
@@ -50,9 +83,12 @@ class Meter:
         self._losses.append(progress.loss)
         self._readings.append(readings)
         self._rows += total
-        self._steps += 1
         self.own_rows += own
-        self._loss_sum += progress.loss * total
+        sums = self.sums
+        sums.steps += 1
+        sums.rows += total
+        sums.loss += progress.loss * total
+        sums.last = progress.loss
         self._in_epoch = progress.step_in_epoch
         if time.perf_counter() - self._told > TELL_SECONDS:
             self.tell()
@@ -67,22 +103,9 @@ class Meter:
                 self._epoch, self._in_epoch, read,
             )  # fmt: skip
             self._sink.put(event)
-        if self._losses:
-            self._last = self._losses[-1]
         self._first += len(self._losses)
-        self._all_rows += self._rows
         self._losses, self._readings, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
 
     def seconds(self) -> float:
         """Since the epoch began."""
         return time.perf_counter() - self._began
-
-    def stats(self, progress: Progress) -> dict[str, float]:
-        """The epoch in numbers, after `tell`."""
-        return {
-            "epoch": self._epoch + 1,
-            "batch_count": self._steps,
-            "num_samples": self._all_rows,
-            "train_loss": self._loss_sum / self._all_rows if self._all_rows else float("nan"),
-            "last_train_loss": self._last,
-        }

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from zoo.engine import checkpoint, loop
 from zoo.engine.checkpoint import Checkpoint
-from zoo.engine.contracts import Batch, Cluster, Shards, Sink
+from zoo.engine.contracts import Batch, Cluster, Shards, Sink, Terms
 from zoo.engine.data import columns
 from zoo.engine.errors import UsageError, WorkerFailed, ZooError
 from zoo.engine.events.events import EpochEnded, Event, Resumed, RunEnded, RunStarted
@@ -81,6 +81,11 @@ def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int,
         UsageError, DataError: a mistake of the call or in the data.
         WorkerFailed: ranks failed; see `zoo.engine.errors`.
     """
+    if 0 < job.virtual_ranks < world:
+        raise UsageError(
+            f"reproducible=True shares {job.virtual_ranks} virtual ranks out, and {world} ranks were asked for. Give "
+            f"virtual_ranks={world} or more, always the same number, or ask for fewer ranks."
+        )
     began = time.perf_counter()
     placed = _Witness(sink, str(cluster))
     try:
@@ -96,9 +101,10 @@ def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int,
 
 def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: _Witness) -> Trained:
     attempt = 1
+    terms = Terms(job.stall_timeout, apart=bool(job.virtual_ranks) and job.spec.keeps_threads)
     while True:
         try:
-            trained = cluster.gang(partial(loop.fit, job), shards, world, sink, job.stall_timeout)[0]
+            trained = cluster.gang(partial(loop.fit, job), shards, world, sink, terms)[0]
             return dataclasses.replace(trained, epochs=(*sink.before(job.start.epoch), *trained.epochs))
         except WorkerFailed as error:
             decision = after_failure(error, attempt, job, _latest(job))

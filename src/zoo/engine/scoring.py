@@ -6,17 +6,19 @@ Leaves: each metric's mathematics (metrics), the model's outputs (replica), wher
 
 from __future__ import annotations
 
+import itertools
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from zoo.engine.contracts import Batch, Replica
+from zoo.engine.contracts import Batch, Rank, Replica, Sink
 from zoo.engine.data import columns
 from zoo.engine.errors import UsageError
+from zoo.engine.events.events import Tick
 from zoo.engine.jobs import Columns
 from zoo.engine.metrics import Metric
 from zoo.engine.replicas import Packed
@@ -161,3 +163,33 @@ def _batches(
 
 def _single(arrays: tuple[Any, ...]) -> Any:
     return arrays[0] if len(arrays) == 1 else arrays
+
+
+def stepwise(batches: Iterable[Batch], rank: Rank) -> Iterator[tuple[Batch, ...]]:
+    """The batches of each step: one for each of the rank's lanes, or just one."""
+    passes = max(len(rank.own_lanes), 1)
+    rest = iter(batches)
+    while step := tuple(itertools.islice(rest, passes)):
+        yield step
+
+
+def scored(
+    steps: Iterable[tuple[Batch, ...]], replica: Replica, metrics: Sequence[Metric], sink: Sink
+) -> list[Score]:  # fmt: skip
+    """The score of each of the rank's lanes, or its one score; `sink` hears a tick for each step."""
+    scores: list[Score] = []
+    for step in steps:
+        if step[0].weight == 0 and step[0].total is None:
+            break  # a user's own loader has run out
+        scores = scores or [Score.empty(metrics) for _ in step]
+        for lane, batch in enumerate(step):
+            if batch.weight:
+                scores[lane] = scores[lane].plus(replica, batch, metrics)
+        sink.put(Tick())
+    return scores
+
+
+def first_score(results: Mapping[str, float]) -> float:
+    """The first metric's value; the loss's negative where there is no metric, so that more is always better."""
+    numbers = [value for name, value in results.items() if name != LOSS and isinstance(value, int | float)]
+    return float(numbers[0]) if numbers else -float(results.get(LOSS, "nan"))

@@ -6,7 +6,7 @@ Leaves: the Protocols that take and give them (contracts), which also names them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +19,13 @@ Array: TypeAlias = Any
 """An n-dimensional array, rows first: numpy's, or the framework's own where a loader made it."""
 Json: TypeAlias = Any
 """None, bool, int, float, str, and lists and dicts of them."""
+
+
+def part_of(rows: Any, index: int, world: int) -> Any:
+    """The `index`-th of `world` contiguous parts whose sizes differ by one at most, the larger ones first."""
+    size, rest = divmod(len(rows), world)
+    start = index * size + min(index, rest)
+    return rows[start : start + size + (index < rest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class Rank:
         threads: CPU threads that this rank may use; those that share one operation.
         device: ``"cpu"`` or ``"cuda:<n>"``.
         inter_threads: operations that TensorFlow runs side by side there.
+        lanes: virtual ranks of the run, which its ranks share (`own_lanes`); 0 where a step is one pass of each rank.
     """
 
     index: int = 0
@@ -44,6 +52,34 @@ class Rank:
     threads: int = 1
     device: str = "cpu"
     inter_threads: int = 1
+    lanes: int = 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether a step is one pass of this rank, so that nothing is added up."""
+        return self.world == 1 and not self.lanes
+
+    @property
+    def own_lanes(self) -> range:
+        """Those that this rank computes; contiguous, as many on each rank but for one."""
+        own: range = part_of(range(self.lanes), self.index, self.world)
+        return own
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a gang runs.
+
+    Attributes:
+        stall_timeout: seconds without a move of any rank after which the gang is given up.
+        apart: whether a single rank, too, is to have a process of its own where the cluster can give it one.
+    """
+
+    stall_timeout: float = 600.0
+    apart: bool = False
+
+
+TERMS = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +92,7 @@ class Batch:
         weight: rows that count. 0 keeps the step and counts for nothing.
         total: rows of this step over all ranks; None where only the ranks together know (a user's own loader).
         row_weights: one number for each row, by which its loss is weighed; None for all alike.
+        key: of the random numbers of this pass: (seed, epoch, step, lane); None where the rank's own go on.
     """
 
     features: tuple[Array, ...]
@@ -63,6 +100,7 @@ class Batch:
     weight: int
     total: int | None = None
     row_weights: Array | None = None
+    key: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +128,6 @@ class FeedRequest:
 
     Attributes:
         rank: who asks.
-        gather: gives every rank the values of all ranks, in rank order (used for the rows per part).
-        exchange: sends bytes (uint8) to each rank, and gives those that each rank has sent here (used where rows have
-            to change their rank); the default is that of a rank alone.
         features: the columns of the model's inputs.
         labels: the columns of its targets.
         batch_size: rows per step over all ranks.
@@ -105,8 +140,6 @@ class FeedRequest:
     """
 
     rank: Rank
-    gather: Callable[[Json], list[Json]]
-    exchange: Callable[[Sequence[np.ndarray]], list[np.ndarray]] = list
     features: tuple[str, ...]
     labels: tuple[str, ...]
     batch_size: int

@@ -17,7 +17,7 @@ import pytest
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import Stranger, introduce
 from zoo.engine.clusters.local import LocalCluster
-from zoo.engine.contracts import Rank, Shards, Sink
+from zoo.engine.contracts import Rank, Shards, Sink, Terms
 from zoo.engine.errors import DataError, NotEnoughSlots, RankLost, RankStalled, WorkerFailed
 from zoo.engine.events.events import Event, Logged, Tick
 
@@ -31,7 +31,7 @@ class Heard:
 
 
 def gang(task: Any, world: int = 2, sink: Any = None, stall_timeout: float = 30.0) -> list[Any]:
-    return LocalCluster(cores=4).gang(task, {}, world, sink or Heard(), stall_timeout)
+    return LocalCluster(cores=4).gang(task, {}, world, sink or Heard(), Terms(stall_timeout))
 
 
 def who(rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> tuple[int, int, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meeting import Meeting, Seated
 from zoo.engine.contracts import FeedRequest, Rank
 from zoo.engine.data import balance
 from zoo.engine.data.arrivals import cut, indices
@@ -51,41 +50,17 @@ def test_one_partition_of_all_rows_is_shared_out() -> None:
     assert 44 <= len(to) <= 48
 
 
-class Meeting:
-    """What ranks in threads say to each other."""
-
-    def __init__(self, world: int) -> None:
-        self.world = world
-        self._said: list[Any] = [None] * world
-        self._all = threading.Barrier(world, timeout=20)
-
-    def request(self, index: int) -> FeedRequest:
-        def gather(value: Any) -> list[Any]:
-            self._said[index] = value
-            self._all.wait()
-            said = list(self._said)
-            self._all.wait()
-            return said
-
-        return FeedRequest(
-            rank=Rank(index, self.world),
-            gather=gather,
-            exchange=lambda outgoing: [said[index] for said in gather(list(outgoing))],
-            features=("x", "s"),
-            labels=(),
-            batch_size=8,
-            sink=MemorySink(),
-        )
-
-
 def rows_of(partition: int, count: int) -> tuple[Any, Any]:
     numbers = np.arange(count, dtype=np.float32) + 1000 * partition
     texts = np.array([f"é{number:.0f}" * (1 + int(number) % 3) for number in numbers], object)
     return np.stack([numbers, -numbers], axis=1), texts
 
 
-def evened(meeting: Meeting, index: int, sizes: dict[int, int], memory: int) -> dict[int, Any]:
+def evened(group: Seated, sizes: dict[int, int], memory: int) -> dict[int, Any]:
     """part -> its rows, on one rank that has read `sizes`."""
+    request = FeedRequest(
+        rank=Rank(group.index, group.world), features=("x", "s"), labels=(), batch_size=8, sink=MemorySink()
+    )
     spool = Spool(memory, COLUMNS)
     partitions = {}
     for partition, count in sizes.items():
@@ -93,7 +68,7 @@ def evened(meeting: Meeting, index: int, sizes: dict[int, int], memory: int) -> 
         if count:
             partitions[partition] = range(spool.rows, spool.rows + count)
             spool.append((x, text_of(texts, "s")))
-    parts = balance.evened(partitions, spool, meeting.request(index))
+    parts = balance.evened(partitions, spool, request, group, {})
     columns = spool.seal()
     found = {part: [column.take(indices(rows)).tolist() for column in columns] for part, rows in parts.items()}
     spool.close()
@@ -109,9 +84,7 @@ def test_parts_arrive_whole_and_in_order(
     sizes: tuple[dict[int, int], ...], message: int, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(balance, "MESSAGE_BYTES", message)
-    meeting = Meeting(len(sizes))
-    with ThreadPoolExecutor(len(sizes)) as pool:
-        answers = list(pool.map(lambda each: evened(meeting, each[0], each[1], memory), enumerate(sizes)))
+    answers = Meeting(len(sizes)).run(lambda group: evened(group, sizes[group.index], memory))
     everything = {partition: count for each in sizes for partition, count in each.items()}
     expected = {}
     for partition, parts in cut(everything).items():
@@ -126,5 +99,4 @@ def test_parts_arrive_whole_and_in_order(
 
 
 def test_a_rank_with_even_rows_sends_nothing() -> None:
-    meeting = Meeting(1)
-    assert list(evened(meeting, 0, {4: 5}, 100)) == [0, 1, 2, 3, 4]
+    assert list(evened(Seated(Meeting(1), 0), {4: 5}, 100)) == [0, 1, 2, 3, 4]

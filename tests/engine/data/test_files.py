@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from zoo.engine.collectives.solo import Solo
 from zoo.engine.contracts import FeedRequest, Rank
 from zoo.engine.data import files
 from zoo.engine.data.columns import describe, to_array
@@ -120,10 +121,10 @@ def test_a_feed_reads_column_by_column_or_all_at_once(
     monkeypatch.setattr(files, "COLUMN_BYTES", 30)  # pieces of a few rows
     monkeypatch.setattr(pa, "cpu_count", lambda: threads)
     request = FeedRequest(
-        rank=Rank(), gather=lambda value: [value], features=("k", "b"), labels=("a",),
-        batch_size=20, sink=MemorySink(), shuffle=False,
-    )  # fmt: skip
+        rank=Rank(), features=("k", "b"), labels=("a",), batch_size=20, sink=MemorySink(), shuffle=False
+    )
     feed = FileShards(tree).feed(request)
+    feed.settle(Solo())
     (batch,) = feed.epoch(0)
     feed.close()
     (k, b), (a,) = batch.features, batch.labels

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoo.engine.collectives.solo import Solo
 from zoo.engine.contracts import FeedRequest, Rank, Shards
 from zoo.engine.data.columns import describe, to_array
 from zoo.engine.data.shards import MemoryShards, StreamShards, from_arrays, owned, table_of
@@ -80,11 +81,9 @@ def test_a_stream_is_read_once() -> None:
 def test_rows_reach_the_feed(stream: bool) -> None:
     shards, columns = from_arrays(np.arange(20).reshape(10, 2), np.arange(10))
     source = StreamShards(shards.schema, shards.open(0, 1)) if stream else shards
-    request = FeedRequest(
-        rank=Rank(), gather=lambda value: [value], features=columns.features, labels=columns.labels, batch_size=4,
-        sink=Deaf(),
-    )  # fmt: skip
+    request = FeedRequest(rank=Rank(), features=columns.features, labels=columns.labels, batch_size=4, sink=Deaf())
     feed = source.feed(request)
+    feed.settle(Solo())
     batches = list(feed.epoch(0))
     feed.close()
     assert [batch.weight for batch in batches] == [4, 4, 2]

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.clusters.seat import Here
+from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
 from zoo.engine.data.held import MemoryStore
 from zoo.engine.data.mapped import ExtendedShards, MappedShards
 from zoo.engine.errors import NotEnoughSlots
+from zoo.engine.values import TERMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,12 +33,12 @@ class InlineCluster:
         return "this process"
 
     def gang(
-        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
+        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, terms: Terms = TERMS
     ) -> list[T]:
         """Runs the one rank to its end; its errors are raised as they are. Nothing watches it for stalls."""
         if world != 1:
             raise NotEnoughSlots(f"this process can be one rank only. Received: {world} ranks.")
-        return [task(Rank(threads=self.cores), shards, sink)]
+        return [task(Rank(threads=self.cores), shards, Here(sink))]
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Lazy: the rows are made when they are opened."""

@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING
 
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import frame
-from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.clusters.seat import Here
+from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
 from zoo.engine.data.held import MemoryStore
 from zoo.engine.data.mapped import ExtendedShards, MappedShards
 from zoo.engine.errors import NotEnoughSlots
 from zoo.engine.parcels import Parcel
+from zoo.engine.values import TERMS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +62,7 @@ class LocalCluster:
         return f"local processes ({self.cores} core{'s' if self.cores > 1 else ''})"
 
     def gang(
-        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
+        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, terms: Terms = TERMS
     ) -> list[T]:
         """Runs `task` on `world` processes at once; see `Cluster.gang`. One rank runs in this very process."""
         if world > self.slots:
@@ -69,10 +71,10 @@ class LocalCluster:
                 f"Start it with cores={world}, or ask for fewer ranks (workers_per_node)."
             )
         threads = max(1, self.cores // world)
-        if world == 1:
-            return [task(Rank(threads=threads), shards, sink)]
+        if world == 1 and not terms.apart:
+            return [task(Rank(threads=threads), shards, Here(sink))]
         with _meeting_file() as meeting:
-            board = Board(world, sink, stall_timeout, f"file:///proc/self/fd/{meeting}")
+            board = Board(world, sink, terms.stall_timeout, f"file:///proc/self/fd/{meeting}")
             payloads = [
                 _payload(task, shards, Rank(index, world, token=board.token, threads=threads)) for index in range(world)
             ]

@@ -22,7 +22,7 @@ from typing import Any
 
 from zoo.engine.clusters.channel import frame, receive
 from zoo.engine.clusters.failures import Failure
-from zoo.engine.contracts import Rank, Shards
+from zoo.engine.contracts import Rank, Shards, Sink
 from zoo.engine.errors import PeerLost
 from zoo.engine.events.events import Event, Logged, Tick
 from zoo.engine.parcels import Parcel
@@ -30,6 +30,21 @@ from zoo.engine.parcels import Parcel
 BEAT_SECONDS = 0.5
 GRACE_SECONDS = 3.0
 _ABANDONED = 70  # exit status of a rank whose driver has gone
+
+
+class Here:
+    """The seat of the one rank of a gang in the driver's own process."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.put = sink.put
+
+    def regroup(self) -> Rank | None:
+        """None: there are no peers."""
+        return None
+
+    def finished(self, answer: Any) -> bool:
+        """True: there is nobody to wait for."""
+        return True
 
 
 class Wire:
@@ -66,6 +81,14 @@ class Wire:
             self._moves += 1
         else:
             self.send("event", event)
+
+    def regroup(self) -> Rank | None:
+        """None: this gang ends with the first rank that is lost."""
+        return None
+
+    def finished(self, answer: Any) -> bool:
+        """True: the answer goes to the driver when the task returns it."""
+        return True
 
     def send(self, kind: str, payload: Any) -> None:
         """Sends one message. A driver that has gone is noticed by the reader, not here."""

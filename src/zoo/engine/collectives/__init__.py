@@ -1,6 +1,6 @@
 """How ranks agree: nothing for one rank, torch.distributed for more.
 
-Owns: the choice between the two.
+Owns: the choice between them.
 Leaves: what is agreed upon, and when (loop).
 """
 
@@ -22,9 +22,13 @@ def join(rank: Rank, timeout: float) -> Collective:
         PeerLost: a peer did not come in time.
         MissingDependency: more than one rank, and torch is not installed.
     """
-    if rank.world == 1:
+    if rank.alone:
         return Solo()
     require("torch", extra="torch", because="ranks average their gradients through torch.distributed")
+    if rank.lanes:
+        from zoo.engine.collectives.torch_lanes import LanedGroup, LanedSolo
+
+        return LanedSolo(rank) if rank.world == 1 else LanedGroup(rank, timeout)
     from zoo.engine.collectives.torch_group import TorchGroup
 
     return TorchGroup(rank, timeout)

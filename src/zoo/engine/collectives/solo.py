@@ -22,7 +22,7 @@ def _keep(bucket: Array) -> None:
 class Solo:
     """The `Collective` of one rank."""
 
-    _whole: AbstractContextManager[Ready] = nullcontext(_keep)
+    _whole: AbstractContextManager[Sequence[Ready]] = nullcontext((_keep,))
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The values."""
@@ -36,19 +36,21 @@ class Solo:
         """What it sends to itself."""
         return list(outgoing)
 
-    def broadcast(self, state: State) -> State:
+    def broadcast(self, state: State | None, source: int = 0) -> State:
         """The state."""
+        assert state is not None
         return state
 
-    def average(self, share: float) -> AbstractContextManager[Ready]:
-        """Scales by `share`, which for one rank is 1."""
+    def average(self, shares: Sequence[float]) -> AbstractContextManager[Sequence[Ready]]:
+        """Scales by the one share, which for one rank is 1."""
+        (share,) = shares
         if share == 1:
             return self._whole
 
         def scale(bucket: Array) -> None:
             bucket *= share
 
-        return nullcontext(scale)
+        return nullcontext((scale,))
 
     def close(self) -> None:
         """Nothing to leave."""

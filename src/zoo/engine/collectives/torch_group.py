@@ -62,7 +62,7 @@ class TorchGroup:
                 "Leave it with torch.distributed.destroy_process_group() before the run."
             )
         self._rank = rank
-        self._meetings = 0
+        self._meetings = self._source = 0
         cuda = rank.device.startswith("cuda")
         with self._watch("the meeting"), _interface(rank.host):
             if cuda:
@@ -120,28 +120,36 @@ class TorchGroup:
             )  # fmt: skip
         return np.split(arrived.numpy(), np.cumsum(coming)[:-1])
 
-    def broadcast(self, state: State) -> State:
-        """Rank 0's state, on every rank; the others' is ignored. Array dtypes must be plain (no objects)."""
+    def broadcast(self, state: State | None, source: int = 0) -> State:
+        """One rank's state, on every rank; the others' is ignored. Array dtypes must be plain (no objects).
+
+        Args:
+            state: of the rank `source`.
+            source: who sends.
+        """
+        self._source = source
         with self._watch("broadcast"):
-            if self._rank.index == 0:
-                self._send(state)
-                return state
-            return self._receive()
+            if self._rank.index != source:
+                return self._receive()
+            assert state is not None
+            self._send(state)
+            return state
 
     @contextmanager
-    def average(self, share: float) -> Iterator[Ready]:
+    def average(self, shares: Sequence[float]) -> Iterator[Sequence[Ready]]:
         """Sums gradients over the ranks, each scaled by its rank's share of the step's rows.
 
         Args:
-            share: rows here / rows of the step, in [0, 1]; the shares of a step add to 1.
+            shares: of the one pass: rows here / rows of the step, in [0, 1]; the shares of a step add to 1.
         Yields:
-            ready(bucket): takes a 1-d float torch tensor or numpy array, scales it in place and starts its all-reduce;
-            every sum has arrived on exit. After an exception inside nothing is waited for.
+            one ready(bucket): takes a 1-d float torch tensor or numpy array, scales it in place and starts its
+            all-reduce; every sum has arrived on exit. After an exception inside nothing is waited for.
         Raises:
             PeerLost: a rank left the gang.
         Source: weighted synchronous SGD; Dai et al., "BigDL", SoCC 2019, sec. 3.
         """
         started: list[Any] = []
+        (share,) = shares
 
         def ready(bucket: Array) -> None:
             tensor = torch.from_numpy(bucket) if isinstance(bucket, np.ndarray) else bucket
@@ -150,7 +158,7 @@ class TorchGroup:
             with self._watch("average"):
                 started.append(dist.all_reduce(tensor, async_op=True))
 
-        yield ready
+        yield (ready,)
         with self._watch("average"):
             for work in started:
                 work.wait()
@@ -230,7 +238,7 @@ class TorchGroup:
             chunk = array[start : start + step]
             if not chunk.flags.writeable:  # of a memory-mapped checkpoint; only the sender has such
                 chunk = chunk.copy()
-            dist.broadcast(torch.from_numpy(chunk), src=0, group=self._host)
+            dist.broadcast(torch.from_numpy(chunk), src=self._source, group=self._host)
 
     @contextmanager
     def _watch(self, what: str) -> Iterator[None]:

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.engine.contracts import FeedRequest
+from zoo.engine.contracts import Collective, FeedRequest
 from zoo.engine.data.arrivals import Rows, cut, indices, joined, split
 from zoo.engine.data.spool import Spool
 from zoo.engine.data.text import Stored, Text
@@ -59,18 +59,22 @@ def moves(sizes: Sequence[int], holders: Sequence[int], world: int) -> dict[int,
         to[part] = light
 
 
-def evened(partitions: Mapping[int, Rows], spool: Spool, request: FeedRequest) -> dict[int, Rows]:
+def evened(
+    partitions: Mapping[int, Rows], spool: Spool, request: FeedRequest, group: Collective, held: Mapping[int, Rows]
+) -> dict[int, Rows]:
     """The parts of all partitions (`arrivals.cut`) on ranks that hold about the same number of rows each.
 
     Args:
         partitions: those that have arrived here, whole, and where their rows lie.
         spool: the rank's rows.
-        request: who this is, and how it agrees with the others.
+        request: who this is.
+        group: the ranks.
+        held: the parts that this rank has from an earlier call.
 
     Returns:
         the parts held here, and where their rows lie. Every rank of the gang must come here.
     """
-    gathered = request.gather([[partition, len(rows)] for partition, rows in partitions.items()])
+    gathered = group.gather([[partition, len(rows)] for partition, rows in partitions.items()])
     sizes = {partition: rows for held in gathered for partition, rows in held}
     cuts = cut(sizes)
     parts = split(partitions, cuts)
@@ -83,34 +87,40 @@ def evened(partitions: Mapping[int, Rows], spool: Spool, request: FeedRequest) -
         [holders[partition] for partition, numbers in cuts.items() for _ in numbers],
         request.rank.world,
     )
-    return carry(spool, parts, to, request) if to else parts
+    return carry(spool, parts, to, request, group, held) if to else parts
 
 
-def carry(spool: Spool, parts: Mapping[int, Rows], to: Mapping[int, int], request: FeedRequest) -> dict[int, Rows]:
-    """Sends this rank's parts that move and takes those that come; every rank of the gang must come here.
+def carry(
+    spool: Spool, parts: Mapping[int, Rows], to: Mapping[int, int], request: FeedRequest, group: Collective,
+    held: Mapping[int, Rows],
+) -> dict[int, Rows]:  # fmt: skip
+    """Sends this rank's rows of parts that move and takes those that come; every rank of the gang must come here.
 
     Args:
         spool: the rank's rows; what comes is added to them.
-        parts: those held here, and where their rows lie.
+        parts: those of which this rank has read rows, and where these lie. Nothing of them is forgotten.
         to: the rank to which a part moves, for all parts that move, on any rank.
-        request: who this is and how it sends.
+        request: who this is.
+        group: the ranks.
+        held: the parts that this rank has whole, from an earlier call. They are not sent again.
 
     Returns:
         the parts held here afterwards, and where their rows lie.
     """
-    world = request.rank.world
+    own, world = request.rank.index, request.rank.world
     rest = MESSAGE_BYTES // max(world - 1, 1)
-    going = [_Going.of({part: parts[part] for part, rank in to.items() if rank == other and part in parts}, spool, rest)
-             for other in range(world)]  # fmt: skip
-    rounds = max(request.gather(max(len(one) for one in going)))
-    coming: dict[int, list[Rows]] = {}
+    settled = group.gather(sorted(held))
+    wanted = [{part for part, rank in to.items() if rank == other != own} - {*settled[other]} for other in range(world)]
+    going = [_Going.of({part: parts[part] for part in sorted(each) if part in parts}, spool, rest) for each in wanted]
+    rounds = max(group.gather(max(len(one) for one in going)))
+    staying = {part: rows for part, rows in parts.items() if to.get(part, own) == own and part not in held}
+    coming = {part: [rows] for part, rows in staying.items()}
     for number in range(rounds):
-        for message in request.exchange([one.message(number) for one in going]):
+        for message in group.exchange([one.message(number) for one in going]):
             for part, rows in _taken(spool, message):
                 coming.setdefault(part, []).append(rows)
         request.sink.put(Tick())
-    staying = {part: rows for part, rows in parts.items() if part not in to}
-    return staying | {part: joined(pieces) for part, pieces in coming.items()}
+    return {**held, **{part: joined(pieces) for part, pieces in coming.items()}}
 
 
 @dataclass(frozen=True)

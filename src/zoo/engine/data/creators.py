@@ -10,15 +10,15 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
 from zoo.engine.contracts import Feed, FeedRequest, Shards
 from zoo.engine.data.adapters import Adapted
-from zoo.engine.data.plan import part_of
 from zoo.engine.errors import UsageError
 from zoo.engine.jobs import Columns
+from zoo.engine.values import part_of
 
 ROWS = 32
 """Rows that a creator is asked for at once where nobody trains."""
@@ -68,6 +68,7 @@ class CreatedShards:
     columns: Columns
     named: bool
     config: Mapping[str, Any] = field(default_factory=dict)
+    own_order: ClassVar[bool] = True
 
     @property
     def schema(self) -> pa.Schema:

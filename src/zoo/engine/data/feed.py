@@ -7,18 +7,22 @@ copy lies (spool), tensors (frameworks).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.engine.contracts import Batch, Extent, FeedRequest
+from zoo.engine.contracts import Batch, Collective, Extent, FeedRequest
 from zoo.engine.data import columns
 from zoo.engine.data.arrivals import Arrivals, Rows, indices, joined
 from zoo.engine.data.balance import evened
+from zoo.engine.data.content import aligned, dealt, lanes_of
 from zoo.engine.data.plan import Plan
 from zoo.engine.data.spool import Spool
+from zoo.engine.data.taking import Column
 from zoo.engine.data.text import Stored, stored
 from zoo.engine.errors import DataError
 from zoo.engine.events.events import Tick
@@ -26,27 +30,53 @@ from zoo.engine.events.events import Tick
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Settle: TypeAlias = "Callable[[Collective, Mapping[int, Rows]], Mapping[int, Rows]]"
+"""(the ranks, the parts held here so far) -> the parts held here from now on, and where their rows lie."""
+
 NO_ROWS = "the {} data has no rows. Check the filters and joins that made it."
+CHANGED = (
+    "the {} data changed when a lost rank's share was read again: {:,} rows before, {:,} now, or others in its parts. "
+    "Keep what a query with random or changing results gives (persist(), or write it) before training on it."
+)
 
 
 class RowFeed:
     """Rows in the order of the plan: the same rows make the same step on any number of ranks."""
 
-    def __init__(self, spool: Spool, rows_of: Mapping[int, Rows], request: FeedRequest) -> None:
-        """Learns the rows per part of all ranks; every rank of the gang must come here.
+    def __init__(self, spool: Spool, settle: Settle, request: FeedRequest) -> None:
+        """Holds the rows that this rank has read.
 
         Args:
             spool: the rank's rows; the feed closes it.
-            rows_of: part -> where its rows lie in the spool, in the part's own order.
+            settle: finds out which parts this rank holds.
             request: as in `fill`.
         """
-        self._spool = spool
-        self._columns = spool.seal()
-        self._features = len(request.features)
-        self._parts = sorted(rows_of)
-        self._rows_of = [rows_of[part] for part in self._parts]
-        self.plan = Plan(_sizes(rows_of, request), request.batch_size, request.seed, request.shuffle)
-        self.extent = Extent(self.plan.rows, self.plan.steps)
+        self._spool, self._request = spool, request
+        self._settle = partial(dealt, lanes_of(spool, request), spool, request) if request.rank.lanes else settle
+        self._columns: tuple[Column, ...] = ()
+        self._rows_of: Mapping[int, Rows] = {}
+        self.plan = Plan((), request.batch_size, request.seed, request.shuffle)
+
+    @property
+    def extent(self) -> Extent:
+        """Rows and steps of an epoch; known once it is settled."""
+        return Extent(self.plan.rows, self.plan.steps)
+
+    def settle(self, group: Collective) -> None:
+        """Agrees with the other ranks on the parts that each holds.
+
+        Raises:
+            DataError: there is no row on any rank; or, for a group that was formed anew, other rows than before.
+        """
+        known = self.plan.sizes
+        self._rows_of = dict(sorted(self._settle(group, self._rows_of).items()))
+        self.plan = replace(self.plan, sizes=_sizes(self._rows_of, group))
+        if not self.plan.rows:
+            raise DataError(NO_ROWS.format(self._request.purpose))
+        if known and known != self.plan.sizes:
+            raise DataError(CHANGED.format(self._request.purpose, sum(known), self.plan.rows))
+        self._close_columns()
+        self._columns = self._spool.so_far()
 
     @classmethod
     def fill(
@@ -62,7 +92,7 @@ class RowFeed:
             expected: how many rows will come, where that is known.
 
         Raises:
-            DataError: nulls, ragged lists, or no row on any rank.
+            DataError: nulls or ragged lists.
         """
         columns = ((part, dict(zip(schema.names, ([c] for c in batch.columns), strict=True))) for part, batch in rows)
         return cls.fill_columns(columns, schema, request, expected)
@@ -87,7 +117,8 @@ class RowFeed:
         with _Filling(schema, request, expected) as filling:
             for part, pieces in parts:
                 lying.setdefault(part, []).append(filling.extend(pieces))
-        return cls(filling.spool, {part: joined(found) for part, found in lying.items()}, request)
+        rows_of = {part: joined(found) for part, found in lying.items()}
+        return cls(filling.spool, lambda group, held: rows_of, request)
 
     @classmethod
     def fill_mixed(
@@ -110,15 +141,16 @@ class RowFeed:
         part = np.concatenate(parts)
         order = np.lexsort((np.concatenate(places), part))
         runs = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
-        return cls(filling.spool, {int(part[run[0]]): run for run in runs if len(run)}, request)
+        rows_of = {int(part[run[0]]): run for run in runs if len(run)}
+        return cls(filling.spool, lambda group, held: rows_of, request)
 
     @classmethod
     def fill_placed(
         cls, rows: Iterable[tuple[NDArray[np.int64], pa.RecordBatch]], schema: pa.Schema, request: FeedRequest
     ) -> RowFeed:
-        """Reads whole partitions, as they happen to be on this rank; every rank of the gang must come here.
+        """Reads whole partitions, as they happen to be on this rank.
 
-        The parts are cut when all is read, and move between ranks where one has read much more than the others.
+        The parts are cut when all ranks have read, and move where one has read much more than the others.
 
         Args:
             rows: (the place of each row, see `arrivals`; the rows).
@@ -129,30 +161,47 @@ class RowFeed:
         with _Filling(schema, request) as filling:
             for places, batch in rows:
                 arrivals.add(places, filling.append(batch))
-            parts = evened(arrivals.partitions(), filling.spool, request)
-        return cls(filling.spool, parts, request)
+        return cls(filling.spool, partial(evened, arrivals.partitions(), filling.spool, request), request)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
-        reading = [self._reading_order(epoch, i) for i in range(len(self._parts))]
+        parts = list(self._rows_of)
+        reading = [self._reading_order(epoch, part) for part in parts]
         order = np.concatenate(reading) if reading else np.empty(0, np.intp)
         offsets = np.cumsum([0, *map(len, reading)])[:-1]
-        for step, (part, k) in enumerate(self.plan.steps_of(self._parts, start), start):
-            yield self._batch(order[offsets[part] + k] if len(part) else np.empty(0, np.intp), self.plan.total(step))
+        for step, (part, k) in enumerate(self.plan.steps_of(parts, start), start):
+            rows = order[offsets[part] + k] if len(part) else np.empty(0, np.intp)
+            if not self._request.rank.lanes:
+                yield self._batch(rows, self.plan.total(step))
+                continue
+            borders = np.searchsorted(part, np.arange(1, len(parts)))
+            for lane, own in zip(parts, np.split(rows, borders), strict=True):
+                yield self._lane_batch(own, self.plan.total(step), (self.plan.seed, epoch, step, lane))
 
     def close(self) -> None:
         """Gives back memory and files."""
+        self._close_columns()
         self._spool.close()
 
-    def _reading_order(self, epoch: int, index: int) -> NDArray[np.intp]:
-        rows, permutation = self._rows_of[index], self.plan.permutation(epoch, self._parts[index])
+    def _close_columns(self) -> None:
+        for column in self._columns:
+            column.close()
+
+    def _reading_order(self, epoch: int, part: int) -> NDArray[np.intp]:
+        rows, permutation = self._rows_of[part], self.plan.permutation(epoch, part)
         if permutation is None:
             return indices(rows)
         return permutation * rows.step + rows.start if isinstance(rows, range) else rows[permutation]
 
     def _batch(self, rows: NDArray[np.intp], total: int) -> Batch:
         arrays = tuple(column.take(rows) for column in self._columns)
-        return Batch(arrays[: self._features], arrays[self._features :], len(rows), total)
+        features = len(self._request.features)
+        return Batch(arrays[:features], arrays[features:], len(rows), total)
+
+    def _lane_batch(self, rows: NDArray[np.intp], total: int, key: tuple[int, ...]) -> Batch:
+        batch = self._batch(rows, total)
+        features, labels = tuple(map(aligned, batch.features)), tuple(map(aligned, batch.labels))
+        return replace(batch, features=features, labels=labels, key=key)
 
 
 class _Filling:
@@ -187,10 +236,8 @@ class _Filling:
             self.spool.close()
 
 
-def _sizes(rows_of: Mapping[int, Rows], request: FeedRequest) -> tuple[int, ...]:
+def _sizes(rows_of: Mapping[int, Rows], group: Collective) -> tuple[int, ...]:
     """Rows of every part, from all ranks."""
-    gathered = request.gather([[part, len(rows)] for part, rows in rows_of.items()])
+    gathered = group.gather([[part, len(rows)] for part, rows in rows_of.items()])
     sizes = {part: rows for pairs in gathered for part, rows in pairs}
-    if not any(sizes.values()):
-        raise DataError(NO_ROWS.format(request.purpose))
-    return tuple(sizes.get(part, 0) for part in range(max(sizes) + 1))
+    return tuple(sizes.get(part, 0) for part in range(max(sizes, default=-1) + 1))

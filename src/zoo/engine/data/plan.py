@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,10 +111,3 @@ def _by_step(borders: Counts) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int
     for end in np.cumsum(lengths.sum(axis=1)).tolist():
         yield part[start:end], k[start:end]
         start = end
-
-
-def part_of(rows: Any, index: int, world: int) -> Any:
-    """The `index`-th of `world` contiguous parts whose sizes differ by one at most, the larger ones first."""
-    size, rest = divmod(len(rows), world)
-    start = index * size + min(index, rest)
-    return rows[start : start + size + (index < rest)]

@@ -28,6 +28,7 @@ from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
     end_of,
+    lanes_of,
     latest_checkpoint,
     listed,
     names_of,
@@ -96,6 +97,8 @@ class Estimator:
         stop_on_nan: bool = True,
         stall_timeout: float = 600.0,
         attempts: int = 4,
+        reproducible: bool = False,
+        virtual_ranks: int = 8,
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
@@ -122,6 +125,9 @@ class Estimator:
             stop_on_nan: whether a loss that is NaN or infinite ends the run with an error.
             stall_timeout: seconds without any progress after which the run is given up with every rank's stack.
             attempts: gangs that may be started when ranks are lost, from the last checkpoint of this run.
+            reproducible: whether the weights are to be equal to the bit on any cluster and any number of ranks, and for
+                any partitioning of the same rows. Rows are ordered by their content; see docs/reproducible.md.
+            virtual_ranks: into which each step is then cut; other numbers give other weights.
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
@@ -163,6 +169,7 @@ class Estimator:
             attempts=attempts,
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
+            virtual_ranks=lanes_of(reproducible, virtual_ranks, self._spec, shards, called),
             asks_to_stop=bool(called),
         )
         with self._listening() as sink:

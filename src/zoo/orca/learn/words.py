@@ -119,6 +119,34 @@ def refuse_endless(shards: Mapping[str, Any], steps_per_epoch: int | None, valid
             )
 
 
+def lanes_of(
+    reproducible: bool, virtual_ranks: int, spec: Any, shards: Mapping[str, Any], callbacks: Sequence[Any]
+) -> int:
+    """Virtual ranks of a run; 0 for one that is not to be reproducible.
+
+    Args:
+        reproducible: as given to `fit`.
+        virtual_ranks: likewise.
+        spec: the model.
+        shards: of training and of validation.
+        callbacks: of this call.
+
+    Raises:
+        UsageError: the model or the data cannot be trained in virtual ranks.
+    """
+    if not reproducible:
+        return 0
+    if not isinstance(virtual_ranks, int) or virtual_ranks < 1:
+        raise UsageError(f"virtual_ranks must be a whole number, at least 1. Received: {virtual_ranks!r}")
+    if any(getattr(each, "own_order", False) for each in shards.values()):
+        raise UsageError(
+            "reproducible=True orders rows by their content, and a DataLoader, a tf.data.Dataset or a data creator has "
+            "an order of its own. Give the rows themselves: a DataFrame, arrays, XShards or a Parquet path."
+        )
+    spec.check_lanes(callbacks)
+    return virtual_ranks
+
+
 def rows_per_step(asked: int | None, adapted: Adapted, default: int = 32) -> int:
     """What was asked for, else a loader's own, else `default`."""
     own: int | None = getattr(adapted.shards, "batch_size", None)

@@ -31,11 +31,12 @@ from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
 from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.clusters.spark.store import FrameStore
-from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task
+from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
 from zoo.engine.data.feed import NO_ROWS
 from zoo.engine.data.objects import ObjectRows, Reading
 from zoo.engine.errors import DataError, NotEnoughSlots
 from zoo.engine.parcels import Parcel
+from zoo.engine.values import TERMS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -72,11 +73,11 @@ class SparkCluster:
         return int(scala.maxNumConcurrentTasks(profile))
 
     def gang(
-        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, stall_timeout: float = 600.0
+        self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, terms: Terms = TERMS
     ) -> list[T]:
         """Runs `task` in the tasks of one stage; see `Cluster.gang`."""
         self._check(world)
-        board = Board(world, sink, stall_timeout)
+        board = Board(world, sink, terms.stall_timeout)
         try:
             place = _Place(board.listen(self._driver_address()), board.token, world, self._threads(world))
             framed = {name: found for name, one in shards.items() if (found := _frame_of(one)) is not None}

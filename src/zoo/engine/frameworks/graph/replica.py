@@ -66,7 +66,8 @@ class GraphReplica:
     def __init__(self, program: Program, session: Any, settings: Settings) -> None:
         self._program, self._session, self._settings = program, session, settings
         self._graph = session.graph
-        self._alone = settings.rank.world == 1
+        self._alone = settings.rank.alone
+        self._before: dict[str, np.ndarray] = {}
         self._feeds = [copies.tensor(self._graph, port.tensor) for port in (*program.inputs, *program.labels)]
         self._order = [place for place, turn in enumerate(program.turns) for _ in range(turn.count)]
         self._step = 0
@@ -89,6 +90,7 @@ class GraphReplica:
         if self._alone:
             return
         steps = self._steps
+        self._before = steps.changed()
         self._flat = np.zeros(steps.size, steps.dtype) if self._arrays is None else steps.gradients(self._arrays)
         ready(self._flat)
 
@@ -110,6 +112,10 @@ class GraphReplica:
         loss = float(losses[self._place])
         self._step += 1
         return loss
+
+    def rewind(self) -> None:
+        """Forgets a step whose gradients never came: what updates changed with them."""
+        copies.assign(self._session, self._before)
 
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs and what is measured); NaN without a loss. A single number counts for each row."""
@@ -255,15 +261,20 @@ class Steps:
             start += size
         return losses, float(self._apply_pass(*fed, *rates)[0])
 
+    def changed(self) -> dict[str, np.ndarray]:
+        """The values of the variables that updates change."""
+        return self._session.run({v.name: v for v in self._changed}) if self._changed else {}
+
     @cached_property
     def statistics(self) -> list[Any]:
         """Variables of floats that the updates change: their averages over ranks are taken."""
-        changed = set()
-        for update in self._updates:
-            for op in marks.ancestors([update]):
-                if op.type.startswith(_ASSIGNING):
-                    changed.add(op.inputs[0].op.name)
-        return [v for v in copies.variables_of(self._graph) if v.op.name in changed and v.dtype.is_floating]
+        return [variable for variable in self._changed if variable.dtype.is_floating]
+
+    @cached_property
+    def _changed(self) -> list[Any]:
+        ops = [op for update in self._updates for op in marks.ancestors([update]) if op.type.startswith(_ASSIGNING)]
+        names = {op.inputs[0].op.name for op in ops}
+        return [variable for variable in copies.variables_of(self._graph) if variable.op.name in names]
 
     @property
     def dtype(self) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
@@ -62,6 +62,8 @@ class GraphSpec:
     _schedules: Schedules = field(default=(), init=False, repr=False, compare=False)
     _copy: Copy | None = field(default=None, init=False, repr=False, compare=False)
 
+    keeps_threads: ClassVar[bool] = False
+
     def problems(self) -> list[str]:
         """Everything wrong that can be seen before a process starts, one text each."""
         return UsageError.found_by(self._check_loss, self._check_optimizer)
@@ -97,6 +99,13 @@ class GraphSpec:
         made._schedules = schedules
         made._check_travels(*(turn.loss for turn in made.program.turns))
         return made
+
+    def check_lanes(self, callbacks: Sequence[Any]) -> None:
+        """Refuses: a graph's random operations draw from a state that no feed sets."""
+        raise UsageError(
+            "reproducible=True is for PyTorch and Keras models. Leave it out for a graph, or train the model with "
+            "zoo.orca.learn.tf2."
+        )
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> GraphSpec:
         """The same graph without what only training needs.

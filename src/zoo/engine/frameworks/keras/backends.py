@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 from zoo.engine.errors import UsageError
@@ -68,6 +69,22 @@ def check(backend: str) -> None:
         raise UsageError(f"the Keras backend must be one of {', '.join(BACKENDS)}. Received: {backend!r}")
 
 
+def check_threads(backend: str, wanted: int) -> None:
+    """Refuses a process whose library computes with another number of threads, and so adds up in another order.
+
+    Raises:
+        UsageError: it does.
+    """
+    found = _COUNTS[backend]()
+    if found not in (None, wanted):
+        raise UsageError(
+            f"{backend} computes with {found} threads in this process (pid {os.getpid()}) and keeps them; "
+            f"reproducible=True needs {wanted} in every process. Begin the program with "
+            f"{_BEGINNINGS[backend].format(wanted)}, or train on a cluster whose ranks are other processes "
+            "(init_orca_context)."
+        )
+
+
 def current() -> str:
     """The backend of Keras in this process, or the one that it would take if it were imported now."""
     if "keras" in sys.modules:
@@ -111,6 +128,36 @@ def _limit_jax(intra: int, inter: int) -> None:
 def _limit_torch(intra: int, inter: int) -> None:
     require("torch", extra="torch", because="the Keras model computes with torch").set_num_threads(intra)
 
+
+def _count_tensorflow() -> int | None:
+    tensorflow = process.library()
+    return int(tensorflow.config.threading.get_intra_op_parallelism_threads()) or os.cpu_count()
+
+
+def _count_jax() -> int | None:
+    """Threads of the pool by their name; None where the system does not tell."""
+    try:
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    except OSError:
+        return None
+    return names.count(_JAX_POOL) or None
+
+
+def _count_torch() -> int | None:
+    return int(require("torch", extra="torch", because="the Keras model computes with torch").get_num_threads())
+
+
+_COUNTS: Mapping[str, Callable[[], int | None]] = {
+    "tensorflow": _count_tensorflow,
+    "jax": _count_jax,
+    "torch": _count_torch,
+}
+_BEGINNINGS: Mapping[str, str] = {
+    "tensorflow": "tf.config.threading.set_intra_op_parallelism_threads({})",
+    "jax": "os.environ['PJRT_NPROC'] = '{}'",
+    "torch": "torch.set_num_threads({})",
+}
+_JAX_POOL = "tf_XLAEigen"
 
 _LIMITS: Mapping[str, Callable[[int, int], None]] = {
     "tensorflow": process.begin,

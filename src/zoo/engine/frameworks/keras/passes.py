@@ -34,12 +34,14 @@ class Passes:
         optimizer: Keras' own; None for a model that only predicts.
         clip: of the averaged gradients, before the optimizer's own clipping.
         decay: factor of an L2 penalty that is added to the gradients, before they are clipped.
+        laned: whether what is computed of some rows may depend on nothing else, not even on how many came before.
     """
 
     model: Any
     optimizer: Any = None
     clip: Clip | None = None
     decay: float = 0.0
+    laned: bool = False
 
     @cached_property
     def _training(self) -> bool:

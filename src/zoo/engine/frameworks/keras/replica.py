@@ -21,6 +21,7 @@ from zoo.engine.contracts import Batch, Json, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
+from zoo.engine.frameworks.keras.lanes import Lanes
 from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
@@ -61,7 +62,9 @@ class KerasReplica:
         self._passes = passes
         self._model = passes.model
         self._settings = settings
-        self._alone = settings.rank.world == 1
+        self._alone = settings.rank.alone
+        self._lanes = Lanes(passes)
+        self._key: tuple[int, ...] | None = None
         self._compiled: Steps | None = None
         self._pending: State | None = None
         self._inputs: Json = None
@@ -80,12 +83,16 @@ class KerasReplica:
         """Computes the gradients of the batch's mean loss; a rank that is alone does so in `update`."""
         self._batch = self._settings.structure.data(batch) if batch.weight else None
         steps = self._prepared(self._batch, train=True)
-        self._settings.audience.batch_begins()
+        if not self._lanes.begun:
+            self._settings.audience.batch_begins()
         if self._alone:
             return
+        self._key = batch.key
+        self._lanes.enter(steps, batch.key)
         with _telling(self._batch):
             self._flat = steps.gradients(self._batch)
         if self._batch is not None:
+            self._lanes.leave(steps, batch.key)
             self._flat[self._passes.layout.stop] = float(self._settings.audience.stopping)
         ready(self._flat)
 
@@ -105,6 +112,7 @@ class KerasReplica:
             wish = False
         else:
             layout = self._passes.layout
+            self._lanes.end(steps, self._key)
             loss, wish = float(self._flat[layout.loss]), float(self._flat[layout.stop]) > 0
             self._rate = steps.apply(self._flat)
         self._batch = None
@@ -112,6 +120,12 @@ class KerasReplica:
             self._open_to_callbacks(lambda: audience.batch_ends(loss))
         self._agreed_stop = wish or (self._alone and audience.stopping)
         return loss
+
+    def rewind(self) -> None:
+        """Forgets a step whose gradients never came."""
+        if self._compiled is not None:
+            self._lanes.rewind(self._compiled)
+        self._batch = None
 
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs) in inference mode; NaN without labels or without a loss."""

@@ -69,6 +69,11 @@ class KerasSpec:
     _made: Any = field(default=None, init=False, repr=False, compare=False)
     _packed: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
+    @property
+    def keeps_threads(self) -> bool:
+        """TensorFlow and JAX keep the threads of their first computation."""
+        return self.backend != "torch"
+
     def problems(self) -> list[str]:
         """Everything wrong that can be seen before a process starts, one text each."""
         return UsageError.found_by(self._check_model, self._check_words, self._check_optimizer)
@@ -87,6 +92,9 @@ class KerasSpec:
         check_callbacks(callbacks)
         self._check_trainable()
         return self._with(columns=columns, clip=clip, callbacks=tuple(callbacks))
+
+    def check_lanes(self, callbacks: Sequence[Any]) -> None:
+        """Every Keras model can be trained in virtual ranks."""
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
@@ -131,6 +139,8 @@ class KerasSpec:
             UsageError: this process has Keras with another backend; a creator made something else than a model.
         """
         keras = backends.begin(self.backend, rank.threads, rank.inter_threads)
+        if rank.lanes:
+            backends.check_threads(self.backend, rank.threads)
         from zoo.engine.frameworks.keras.callbacks import Audience
         from zoo.engine.frameworks.keras.passes import Passes
         from zoo.engine.frameworks.keras.replica import KerasReplica, Settings
@@ -144,7 +154,7 @@ class KerasSpec:
             rank, self.backend, self._structure(model), RateControl(self.optimizer),
             Audience(callbacks, model, rank.index),
         )  # fmt: skip
-        return KerasReplica(Passes(model, optimizer, self.clip, decay), settings)
+        return KerasReplica(Passes(model, optimizer, self.clip, decay, laned=bool(rank.lanes)), settings)
 
     def absorb(self, state: State) -> None:
         """Puts trained weights, and the memory of the compiled optimizer, into the user's own model.

@@ -7,6 +7,7 @@ Leaves: the order of things (replica).
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -16,7 +17,8 @@ from zoo.engine.frameworks.keras.passes import Passes
 from zoo.engine.frameworks.keras.structures import Data
 from zoo.engine.optional import require
 
-ALL, METRICS = "all", "metrics"
+ALL, METRICS, OTHER = "all", "metrics", "other"
+"""Groups of variables; `OTHER` are those of the model that are never trained."""
 
 _HOMES = {
     "tensorflow": "zoo.engine.frameworks.keras.steps_tensorflow",
@@ -43,11 +45,27 @@ class Steps(Protocol):
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
         """The outputs in inference mode."""
 
+    def values(self, group: str) -> list[Any]:
+        """The variables of a group (`METRICS`, `OTHER`) as they are now."""
+
+    def assign(self, group: str, values: Sequence[Any]) -> None:
+        """Sets them."""
+
+    def seed(self, number: int) -> None:
+        """Sets the random numbers that no variable of the model holds."""
+
     def pull(self, group: str = ALL) -> None:
         """Brings what has changed (all of it, or `METRICS`) into the Keras variables."""
 
     def push(self, group: str = ALL) -> None:
         """Takes the Keras variables over (all of them, or those of `METRICS`), which others may have changed."""
+
+
+def variables_of(passes: Passes, group: str) -> list[Any]:
+    """The Keras variables of a group."""
+    model = passes.model
+    found: list[Any] = model.metrics_variables if group == METRICS else model.non_trainable_variables
+    return found
 
 
 def shared(array: Any) -> Any:

@@ -11,6 +11,7 @@ constants: it is the output of a concatenation that nobody else holds, and is re
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -69,6 +70,15 @@ class CompiledSteps:
 
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
         return arrays_of(self._predict(self._state, x))
+
+    def values(self, group: str) -> list[Any]:
+        return list(self._state[group])
+
+    def assign(self, group: str, values: Sequence[Any]) -> None:
+        self._state = self._state | {group: [jnp.asarray(value) for value in values]}
+
+    def seed(self, number: int) -> None:
+        """All are in variables."""
 
     def pull(self, group: str = ALL) -> None:
         for name, variables in self._variables().items():

@@ -16,15 +16,16 @@ slower (shared/FACTS.md), and each new number of rows would compile anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
-from zoo.engine.frameworks.keras.steps import ALL, shared
+from zoo.engine.frameworks.keras.steps import ALL, shared, variables_of
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -40,6 +41,7 @@ class CompiledSteps:
         self._score = self._compiled(self._score_pass)
         self._predict = self._compiled(self._predict_pass)
         self._flat: Any = None
+        self._any_rows: dict[Any, Any] = {}
 
     def train(self, data: Data) -> tuple[float, float]:
         loss, rate = self._train(data.x, data.y, data.weights).numpy()
@@ -50,7 +52,7 @@ class CompiledSteps:
         if data is None:
             self._flat = tf.zeros([layout.size], layout.dtype)
         else:
-            self._flat = self._gradients(data.x, data.y, data.weights)
+            self._flat = self._called(self._gradients, data.x, data.y, data.weights)
         return shared(tf.experimental.dlpack.to_dlpack(self._flat))
 
     def apply(self, flat: Array) -> float:
@@ -59,11 +61,21 @@ class CompiledSteps:
     def score(self, data: Data) -> tuple[float, tuple[np.ndarray, ...]]:
         if data.y is None or not self._passes.has_loss:
             return math.nan, self.predict(data.x)
-        loss, outputs = self._score(data.x, data.y, data.weights)
+        loss, outputs = self._called(self._score, data.x, data.y, data.weights)
         return float(loss), arrays_of(outputs)
 
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
-        return arrays_of(self._predict(x))
+        return arrays_of(self._called(self._predict, x))
+
+    def values(self, group: str) -> list[Any]:
+        return [tf.identity(variable.value) for variable in variables_of(self._passes, group)]
+
+    def assign(self, group: str, values: Sequence[Any]) -> None:
+        for variable, value in zip(variables_of(self._passes, group), values, strict=True):
+            variable.assign(value)
+
+    def seed(self, number: int) -> None:
+        """All are in variables."""
 
     def pull(self, group: str = ALL) -> None:
         """The variables are Keras' own."""
@@ -77,6 +89,14 @@ class CompiledSteps:
         jit = bool(self._model.compiled and self._model.jit_compile)
         compiled: Callable[..., Any] = tf.function(function, reduce_retracing=True, jit_compile=jit, autograph=False)
         return compiled
+
+    def _called(self, function: Any, *given: Any) -> Any:
+        """Calls a pass. What TensorFlow traced for one number of rows rounds otherwise than what it traced for any."""
+        if not self._passes.laned or not hasattr(function, "get_concrete_function"):
+            return function(*given)
+        if function not in self._any_rows:
+            self._any_rows[function] = function.get_concrete_function(*keras.tree.map_structure(_with_any_rows, given))
+        return self._any_rows[function](*given)
 
     def _differentiated(self, x: Any, y: Any, weights: Any) -> tuple[Any, list[Any]]:
         """(loss, gradients of the loss as the optimizer scales it)."""
@@ -125,6 +145,10 @@ class CompiledSteps:
 
     def _predict_pass(self, x: Any) -> Any:
         return self._passes.outputs(x, training=False)
+
+
+def _with_any_rows(array: Any) -> Any:
+    return None if array is None else tf.TensorSpec((None, *array.shape[1:]), array.dtype)
 
 
 def _added_up(gradient: Any) -> Any:

@@ -6,6 +6,7 @@ torch.compile is left out: it never paid on a CPU (shared/FACTS.md).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import torch
 
 from zoo.engine.contracts import Array
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
-from zoo.engine.frameworks.keras.steps import ALL
+from zoo.engine.frameworks.keras.steps import ALL, variables_of
 from zoo.engine.frameworks.keras.structures import Data
 
 
@@ -61,6 +62,16 @@ class CompiledSteps:
     def predict(self, x: Any) -> tuple[np.ndarray, ...]:
         with torch.no_grad():
             return arrays_of(self._passes.outputs(_tensors(Data(x)).x, training=False))
+
+    def values(self, group: str) -> list[Any]:
+        return [variable.value.detach().clone() for variable in variables_of(self._passes, group)]
+
+    def assign(self, group: str, values: Sequence[Any]) -> None:
+        for variable, value in zip(variables_of(self._passes, group), values, strict=True):
+            variable.assign(value)
+
+    def seed(self, number: int) -> None:
+        torch.manual_seed(number)  # of which a Dropout without a seed draws
 
     def pull(self, group: str = ALL) -> None:
         """The variables are Keras' own."""

@@ -22,15 +22,14 @@ import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 import pyarrow as pa
 
-from zoo.engine.contracts import Batch, Extent, Feed, FeedRequest, Shards
+from zoo.engine.contracts import Batch, Collective, Extent, Feed, FeedRequest, Shards
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.data.columns import from_array
-from zoo.engine.data.plan import part_of
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.tensorflow.pipelines import (
     dataset_of,
@@ -46,6 +45,7 @@ from zoo.engine.frameworks.tensorflow.pipelines import (
 )
 from zoo.engine.frameworks.tensorflow.process import eagerly, library
 from zoo.engine.jobs import Columns
+from zoo.engine.values import part_of
 
 
 def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> Adapted:
@@ -88,6 +88,7 @@ class DatasetShards:
     features: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     batch_size: int | None = None
+    own_order: ClassVar[bool] = True
 
     @cached_property
     def columns(self) -> Columns:
@@ -157,6 +158,9 @@ class SharedFeed:
             raise DataError(f"the {request.purpose} data set has no rows.")
         self.extent: Extent | None = None
         self._begun = 0
+
+    def settle(self, group: Collective) -> None:
+        """Nothing: a rank's rows of a batch follow from its number."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
@@ -233,6 +237,9 @@ class OwnFeed:
 
     def __init__(self, batches: Any) -> None:
         self._batches = batches
+
+    def settle(self, group: Collective) -> None:
+        """Nothing: all batches are the rank's own."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""

@@ -192,10 +192,10 @@ class Buckets:
 
 
 def statistics_of(model: nn.Module) -> list[tuple[nn.Module, Tensor]]:
-    """Running means and variances of batch normalisation, which each rank computes from its own rows."""
+    """Running means and variances of normalisation layers, which each pass computes from its own rows."""
     found: list[tuple[nn.Module, Tensor]] = []
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
             found += [(module, buffer) for buffer in (module.running_mean, module.running_var) if buffer is not None]
     return found
 

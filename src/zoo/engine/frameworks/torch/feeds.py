@@ -21,12 +21,12 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
-from zoo.engine.contracts import Batch, Extent, FeedRequest
-from zoo.engine.data.plan import part_of
+from zoo.engine.contracts import Batch, Collective, Extent, FeedRequest
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.torch.batches import divide
 from zoo.engine.frameworks.torch.tensors import rows_of
 from zoo.engine.jobs import Columns
+from zoo.engine.values import part_of
 
 
 class MappedFeed:
@@ -37,15 +37,32 @@ class MappedFeed:
         request: who asks.
         names: as in `divide`.
         each: whether the loader's batches are one rank's part of a step, or the whole step.
-
-    Raises:
-        UsageError: ranks were given different data sets.
-        DataError: there are no rows.
     """
 
     def __init__(self, loader: DataLoader[Any], request: FeedRequest, names: Columns | None, *, each: bool) -> None:
         self._loader, self._request, self._names, self._each = loader, request, names, each
-        sizes = request.gather([len(loader.dataset), loader.batch_size or 0])  # type: ignore[arg-type]
+        self._rows_a_step = request.batch_size
+        self._indices = _Indices()
+        self._reader = reader_of(loader, self._indices, loader.num_workers, loader.persistent_workers)
+
+    @property
+    def extent(self) -> Extent | None:
+        """Rows and steps of an epoch; None where the loader draws its batches in its own way."""
+        if not _is_plain(self._loader):
+            return None
+        rows, step = len(self._loader.sampler), self._rows_a_step  # type: ignore[arg-type]
+        whole, rest = divmod(rows, step)
+        return Extent(rows - rest, whole) if self._loader.drop_last else Extent(rows, whole + (rest > 0))
+
+    def settle(self, group: Collective) -> None:
+        """Sees whether all ranks have the same data, and how many rows make a step.
+
+        Raises:
+            UsageError: ranks were given different data sets.
+            DataError: there are no rows.
+        """
+        loader = self._loader
+        sizes = group.gather([len(loader.dataset), loader.batch_size or 0])  # type: ignore[arg-type]
         rows = sorted({size[0] for size in sizes})
         if len(rows) > 1:
             raise UsageError(
@@ -54,10 +71,8 @@ class MappedFeed:
             )
         if rows == [0]:
             raise DataError("the loader's data set has no rows.")
-        self._rows_a_step = sum(size[1] for size in sizes) if each else request.batch_size
-        self._indices = _Indices()
-        self._reader = reader_of(loader, self._indices, loader.num_workers, loader.persistent_workers)
-        self.extent = self._extent()
+        if self._each:
+            self._rows_a_step = sum(size[1] for size in sizes)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on; the rows before it are not read."""
@@ -91,13 +106,6 @@ class MappedFeed:
             mine = part_of(chunk, rank.index, rank.world)
             yield mine.tolist() if isinstance(mine, torch.Tensor) else list(mine), len(chunk)
 
-    def _extent(self) -> Extent | None:
-        if not _is_plain(self._loader):
-            return None
-        rows, step = len(self._loader.sampler), self._rows_a_step  # type: ignore[arg-type]
-        whole, rest = divmod(rows, step)
-        return Extent(rows - rest, whole) if self._loader.drop_last else Extent(rows, whole + (rest > 0))
-
 
 class StreamFeed:
     """Batches that can only be read one after the other; those before the step of a resumed run are read and let go.
@@ -114,6 +122,9 @@ class StreamFeed:
 
     def __init__(self, loader: Iterable[Any], request: FeedRequest, names: Columns | None, mode: str) -> None:
         self._loader, self._rank, self._seed, self._names, self._mode = loader, request.rank, request.seed, names, mode
+
+    def settle(self, group: Collective) -> None:
+        """Nothing: which batches are a rank's own follows from its number."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on; in ``"turns"`` and ``"own"`` empty ones follow without end."""

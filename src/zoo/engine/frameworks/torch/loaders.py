@@ -81,6 +81,8 @@ class LoaderShards:
         each: whether each rank has made a loader of its own, for its own part of a step.
     """
 
+    own_order = True
+
     def __init__(
         self, loader: Any, columns: Columns, schema: pa.Schema, named: bool = False, *, each: bool = False
     ) -> None:

@@ -23,6 +23,7 @@ from zoo.engine.contracts import Batch, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
 from zoo.engine.frameworks.torch.buckets import Buckets, Notes, statistics_of
+from zoo.engine.frameworks.torch.lanes import Lanes
 from zoo.engine.frameworks.torch.losses import CheckedLoss
 from zoo.engine.frameworks.torch.optim import RateControl, clip_gradients
 from zoo.engine.frameworks.torch.runner import HOOKS, HeldOptimizer, Parts, Runner, Settings
@@ -53,6 +54,7 @@ class TorchReplica:
         self._place = to_device(self._device)
         self._parameters = _trained(parts)
         self._buckets: Buckets | None = None
+        self._lanes = None if settings.rank.alone else _lanes_of(parts.model)
         self._runner = Runner(parts, settings, self._default_forward)
         self._hooked = bool(settings.callbacks)
         self._own_backward = self._runner.overrides("on_iter_backward")
@@ -80,6 +82,8 @@ class TorchReplica:
         """
         self._idle = batch.weight == 0
         buckets = self._buckets_now()
+        if self._lanes is not None:
+            self._lanes.enter(batch.key)
         if self._idle:
             if buckets is not None:
                 buckets.skip(ready)
@@ -89,6 +93,8 @@ class TorchReplica:
         if buckets is not None:
             buckets.open(None if self._own_backward else ready)
         self._train_pass()
+        if self._lanes is not None:
+            self._lanes.leave()
         if buckets is not None:
             buckets.close(ready, Notes(self._step_loss, self._runner.stopping, self._apply))
 
@@ -99,6 +105,8 @@ class TorchReplica:
             progress: before this step.
         """
         buckets = self._buckets
+        if self._lanes is not None:
+            self._lanes.end()
         if buckets is not None:
             buckets.spread()
             if self._own_backward:
@@ -110,6 +118,11 @@ class TorchReplica:
             self._after_step(progress)
             self._agreed_stop = self._runner.stopping if buckets is None else buckets.stop()
         return float(loss)
+
+    def rewind(self) -> None:
+        """Forgets a step whose gradients never came."""
+        if self._lanes is not None:
+            self._lanes.rewind()
 
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs) in evaluation mode; NaN without labels or without a loss. bfloat16 becomes float32."""
@@ -265,8 +278,17 @@ class TorchReplica:
         try:
             return self._model(*inputs)
         except Exception as error:
-            error.add_note(f"The model was given: {describe(list(inputs))}.{_range_of(error, inputs)}")
+            error.add_note(f"The model was given: {describe(list(inputs))}.{_range_of(error, inputs)}{self._told()}")
             raise
+
+    def _told(self) -> str:
+        """For a layer that needs more rows than one: why there was one."""
+        if not self._settings.rank.lanes or self._resting is not None:
+            return ""
+        return (
+            f" Each step is cut into virtual ranks (now {self._settings.rank.lanes}). Where one has too few rows: a "
+            "larger batch_size, fewer virtual_ranks, or steps_per_epoch, which leaves a short last step out."
+        )
 
     def _arrive(self, batch: Batch) -> None:
         """Brings a batch to the device: ``(*features, target)``."""
@@ -305,8 +327,8 @@ class TorchReplica:
         return self._rates
 
     def _buckets_now(self) -> Buckets | None:
-        """The buckets of this step, made anew where parameters were frozen or thawed; None for one rank."""
-        if self._settings.rank.world == 1:
+        """The buckets of this step, made anew where parameters were frozen or thawed; None for a rank alone."""
+        if self._settings.rank.alone:
             return None
         if self._buckets is None or not self._buckets.matches(self._parameters):
             if self._buckets is not None:
@@ -342,6 +364,10 @@ class TorchReplica:
         torch.set_rng_state(torch.from_numpy(cpu))
         if self._device.type == "cuda" and "rng/cuda" in arrays:
             torch.cuda.set_rng_state(torch.from_numpy(np.array(arrays["rng/cuda"])), self._device)
+
+
+def _lanes_of(model: torch.nn.Module) -> Lanes:
+    return Lanes(model, [buffer for _, buffer in statistics_of(model)])
 
 
 def _trained(parts: Parts) -> tuple[torch.nn.Parameter, ...]:

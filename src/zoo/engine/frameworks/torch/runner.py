@@ -198,9 +198,14 @@ class Runner:
             load(self, memory)
 
     def overrides(self, name: str) -> bool:
-        """Whether the main callback has its own `name` (a default one is marked by an attribute ``zoo_default``)."""
-        method = getattr(self.main, name, None)
-        return method is not None and not getattr(method, "zoo_default", False)
+        """Whether the main callback has its own `name`."""
+        return overrides(self.main, name)
+
+
+def overrides(main: Any, name: str) -> bool:
+    """Whether a main callback has its own `name` (a default one is marked by an attribute ``zoo_default``)."""
+    method = getattr(main, name, None)
+    return method is not None and not getattr(method, "zoo_default", False)
 
 
 class HeldOptimizer:

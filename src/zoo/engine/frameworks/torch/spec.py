@@ -12,7 +12,7 @@ import inspect
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from zoo.engine.frameworks.torch import state as states
 from zoo.engine.frameworks.torch import weights
 from zoo.engine.frameworks.torch.optim import FREQUENCIES, build_optimizer, check_optimizer, control_rate
 from zoo.engine.frameworks.torch.replica import TorchReplica
-from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback
+from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback, overrides
 from zoo.engine.frameworks.torch.travel import pack
 from zoo.engine.jobs import PRECISIONS, Columns
 from zoo.engine.metrics import Metric
@@ -69,6 +69,8 @@ class TorchSpec:
     _travelled: bool = field(default=False, init=False, repr=False, compare=False)
     _made: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
+    keeps_threads: ClassVar[bool] = False
+
     def problems(self) -> list[str]:
         """Everything wrong that can be seen before a process starts, one text each."""
         return UsageError.found_by(self._check_model, self._check_optimizer, self._check_loss, self._check_words)
@@ -90,6 +92,19 @@ class TorchSpec:
     def for_training(self, columns: Columns, clip: Clip | None, callbacks: Sequence[Any]) -> TorchSpec:
         """The spec of a `fit`."""
         return replace(self, clip=clip, callbacks=tuple(callbacks))
+
+    def check_lanes(self, callbacks: Sequence[Any]) -> None:
+        """Refuses what cannot be trained in virtual ranks.
+
+        Raises:
+            UsageError: a callback has a backward pass of its own, which would add up gradients in its own order.
+        """
+        main = main_callback(callbacks)
+        if overrides(main, "on_iter_backward"):
+            raise UsageError(
+                f"reproducible=True adds gradients up in one order, and {type(main).__name__}.on_iter_backward does it "
+                "in its own. Leave one of them out."
+            )
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> TorchSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
