@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from zoo.engine.progress import Progress
 
 __all__ = [
-    "Array", "Batch", "Cluster", "Collective", "Extent", "Feed", "FeedRequest", "Json", "Kept", "Mapper", "ModelSpec",
-    "Rank", "Ready", "Replica", "Seat", "Shards", "Sink", "State", "Store", "T", "Task", "Terms",
+    "Array", "Batch", "Cluster", "Collective", "Extent", "Feed", "FeedRequest", "Guard", "Json", "Kept", "Mapper",
+    "ModelSpec", "Rank", "Ready", "Replica", "Seat", "Shards", "Sink", "State", "Store", "T", "Task", "Terms",
 ]  # fmt: skip
 
 T = TypeVar("T")
+Guard: TypeAlias = Callable[[Callable[[], None]], None]
 Ready: TypeAlias = Callable[[Array], None]
 """Takes a full 1-d float bucket of gradients, which it sums over the ranks in place."""
 
@@ -41,8 +42,11 @@ class Sink(Protocol):
 class Seat(Sink, Protocol):
     """A rank's place in its gang: what it tells its driver, and the way into another group."""
 
-    def regroup(self) -> Rank | None:
-        """After a peer was lost: the rank in the group that is formed anew; None where this gang does not go on."""
+    def guard(self, abort: Callable[[], None]) -> None:
+        """Has `abort` called, in another thread, where the driver breaks the group up."""
+
+    def regroup(self, place: Sequence[int] | None, /) -> Rank | None:
+        """After a peer was lost: the rank in the next group; None where the gang ends. `place`: where it stands."""
 
     def finished(self, answer: Any) -> bool:
         """Hands the answer over. Whether all ranks have done so; False: one was lost before, and the others regroup."""
@@ -95,6 +99,10 @@ class Cluster(Protocol):
     @property
     def slots(self) -> int:
         """Ranks that can run at once."""
+
+    @property
+    def recovers(self) -> bool:
+        """Whether another process can come for a rank that was lost (`Terms.peers`)."""
 
     def gang(
         self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, terms: Terms = TERMS
@@ -185,8 +193,11 @@ class Collective(Protocol):
         Source: weighted synchronous SGD; Dai et al., "BigDL", SoCC 2019, sec. 3.
         """
 
+    def abort(self) -> None:
+        """From another thread: every call that waits for a peer raises `PeerLost`."""
+
     def close(self) -> None:
-        """Leaves the gang."""
+        """Leaves the group."""
 
 
 class ModelSpec(Protocol):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.engine.triggers import Trigger
 
 PRECISIONS = ("float32", "bf16")
+RECOVERIES = ("peers", "checkpoint", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,10 @@ class FitJob:
         stop_on_nan: whether a loss that is NaN or infinite ends the run.
         memory: bytes of rows that a rank keeps in memory before it spools them to its disk.
         stall_timeout: seconds without any step or row on any rank after which the gang is given up.
-        attempts: how often a gang may be started when ranks are lost.
+        recovery: what is done when ranks are lost: ``"peers"`` (the others go on, with another one in its place),
+            ``"checkpoint"`` (a new gang goes on from the last one), ``"none"``; empty for the strongest that the
+            cluster can give.
+        attempts: how often ranks may be lost at one step, and how often a gang may be started from a checkpoint.
         steps_per_epoch: of an epoch at most, where the data give more; None for all.
         validation_steps: batches of each rank that are scored at most; None for all.
         virtual_ranks: lanes that each step is cut into, for weights that are equal to the bit on any number of ranks;
@@ -111,6 +115,7 @@ class FitJob:
     stop_on_nan: bool = True
     memory: int = 1 << 30
     stall_timeout: float = 600.0
+    recovery: str = ""
     attempts: int = 4
     steps_per_epoch: int | None = None
     validation_steps: int | None = None
@@ -126,6 +131,8 @@ class FitJob:
         for name in ("steps_per_epoch", "validation_steps"):
             if (steps := getattr(self, name)) is not None and steps < 1:
                 raise UsageError(f"{name} must be at least 1. Received: {steps}")
+        if self.recovery not in ("", *RECOVERIES):
+            raise UsageError(f"recovery must be one of {', '.join(RECOVERIES)}. Received: {self.recovery!r}")
         if self.attempts < 1:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.validate is not None:

@@ -25,12 +25,12 @@ from zoo.engine import checkpoint
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Seat, Shards, Sink, State
 from zoo.engine.errors import PeerLost, TrainingDiverged
-from zoo.engine.events.events import Checkpointed, EpochEnded, RunStarted, Tick, Validated
+from zoo.engine.events.events import Checkpointed, EpochEnded, Regrouped, RunStarted, Tick, Validated
 from zoo.engine.jobs import FitJob
 from zoo.engine.meter import Meter
 from zoo.engine.progress import Progress
 from zoo.engine.scoring import Score, first_score, scored, stepwise
-from zoo.engine.standing import Stage, Standing, furthest
+from zoo.engine.standing import Stage, Standing, followers, furthest
 from zoo.engine.triggers import Trigger
 
 TRAIN, VALID = "train", "valid"
@@ -57,28 +57,29 @@ class Trained:
 
 def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Trained:
     """Trains as one rank of a gang. A `Task` once its job is bound."""
-    rank = _placed(job, rank)
+    rank, patience = _placed(job, rank), job.stall_timeout + BACKSTOP_SECONDS
     with ExitStack() as kept:
         group = kept.enter_context(ExitStack())
-        collective = group.enter_context(closing(join(rank, job.stall_timeout + BACKSTOP_SECONDS)))
+        collective: Collective | None = group.enter_context(closing(join(rank, patience, seat.guard)))
         replica = job.spec.build(rank)
         feeds = {name: kept.enter_context(closing(_feed(job, rank, shards[name], seat, name))) for name in shards}
-        rank_run = _Run(job, rank, replica, feeds, seat)
+        run = _Run(job, rank, replica, feeds, seat)
         while True:
             lost = PeerLost("a peer was lost when all had ended.")
             try:
-                trained = rank_run.to_the_end(collective)
+                if collective is None:
+                    collective = group.enter_context(closing(join(rank, patience, seat.guard)))
+                trained = run.to_the_end(collective, rank.generation)
                 group.close()
                 if seat.finished(trained):
                     return trained
             except PeerLost as error:
                 lost = error
             group.close()
-            again = seat.regroup()
+            again = seat.regroup(run.at.place if run.at.stage is not Stage.NEW else None)
             if again is None:
                 raise lost
-            rank = _placed(job, again)
-            collective = group.enter_context(closing(join(rank, job.stall_timeout + BACKSTOP_SECONDS)))
+            rank, collective = _placed(job, again), None
 
 
 def _placed(job: FitJob, rank: Rank) -> Rank:
@@ -116,9 +117,9 @@ class _Run:
         self._meter: Meter | None = None
         self._wish = False
 
-    def to_the_end(self, collective: Collective) -> Trained:
+    def to_the_end(self, collective: Collective, generation: int) -> Trained:
         """Trains with the ranks of a group, from where the one stands that came furthest."""
-        self.collective = collective
+        self.collective, self._generation = collective, generation
         self._meet()
         if self.at.stage is Stage.NEW:
             self._tell_beginning()
@@ -145,8 +146,11 @@ class _Run:
         for feed in (self.train, self.valid):
             if feed is not None:
                 feed.settle(self.collective)
-        if leader is not None and leader != self.rank.index:
+        if leader is None:
+            return
+        if leader != self.rank.index:
             self._follow(standings[leader], begun)
+        self._tell(Regrouped(self._generation, self.at.progress.step, followers(standings)))
 
     def _follow(self, standing: Standing, begun: bool) -> None:
         """Takes another rank's standing over; who has just come is told where the run is."""

@@ -55,7 +55,7 @@ def after_failure(error: WorkerFailed, attempt: int, job: FitJob, latest: Checkp
         job: what they were to do.
         latest: the newest checkpoint of this run; None where there is none.
     """
-    if not error.retryable:
+    if not error.retryable or job.recovery == "none":
         return GiveUp()
     if not job.checkpoint_dir or job.checkpoint is None:
         return GiveUp(
@@ -99,9 +99,19 @@ def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int,
     return trained
 
 
+def terms_of(job: FitJob, cluster: Cluster, world: int) -> Terms:
+    """On what terms a job's gang runs: with the strongest recovery that it asks for and the cluster can give."""
+    return Terms(
+        stall_timeout=job.stall_timeout,
+        peers=job.recovery in ("", "peers") and world > 1 and cluster.recovers,
+        attempts=job.attempts,
+        apart=bool(job.virtual_ranks) and job.spec.keeps_threads,
+    )
+
+
 def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: _Witness) -> Trained:
     attempt = 1
-    terms = Terms(job.stall_timeout, apart=bool(job.virtual_ranks) and job.spec.keeps_threads)
+    terms = terms_of(job, cluster, world)
     while True:
         try:
             trained = cluster.gang(partial(loop.fit, job), shards, world, sink, terms)[0]

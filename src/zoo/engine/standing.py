@@ -67,3 +67,9 @@ def furthest(standings: Sequence[Standing | None]) -> int | None:
     """
     places = {rank: standing.place for rank, standing in enumerate(standings) if standing is not None}
     return max(places, key=lambda rank: (places[rank], -rank), default=None)
+
+
+def followers(standings: Sequence[Standing | None]) -> tuple[int, ...]:
+    """The ranks that stand behind the furthest one."""
+    best = max(standing.place for standing in standings if standing is not None)
+    return tuple(rank for rank, one in enumerate(standings) if one is None or one.place != best)

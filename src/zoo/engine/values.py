@@ -41,6 +41,7 @@ class Rank:
         threads: CPU threads that this rank may use; those that share one operation.
         device: ``"cpu"`` or ``"cuda:<n>"``.
         inter_threads: operations that TensorFlow runs side by side there.
+        generation: of the group, counted from 1; 0 outside a gang.
         lanes: virtual ranks of the run, which its ranks share (`own_lanes`); 0 where a step is one pass of each rank.
     """
 
@@ -52,6 +53,7 @@ class Rank:
     threads: int = 1
     device: str = "cpu"
     inter_threads: int = 1
+    generation: int = 0
     lanes: int = 0
 
     @property
@@ -72,10 +74,14 @@ class Terms:
 
     Attributes:
         stall_timeout: seconds without a move of any rank after which the gang is given up.
+        peers: whether ranks that are left go on with another one in place of one that is lost.
+        attempts: how often ranks may be lost at one step before the gang is given up.
         apart: whether a single rank, too, is to have a process of its own where the cluster can give it one.
     """
 
     stall_timeout: float = 600.0
+    peers: bool = False
+    attempts: int = 4
     apart: bool = False
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from zoo.engine.clusters import board
-from zoo.engine.clusters.board import Board
+from zoo.engine.clusters.board import Board, NoCrew
 from zoo.engine.clusters.channel import frame
+from zoo.engine.contracts import Terms
 from zoo.engine.errors import RankLost
 from zoo.engine.events.sinks import MemorySink
 
@@ -20,12 +21,19 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A board that gives its one rank 0.3 s, and the rank's end of the connection."""
     monkeypatch.setattr(board, "JOIN_SECONDS", 0.3)
     monkeypatch.setattr(board, "_SIGN_SECONDS", 0.2)
-    made = Board(1, MemorySink(), 60.0)
+    made = Board(1, MemorySink(), Terms(60.0))
     ours, theirs = socket.socketpair()
     yield made, ours, theirs
     made.close()
     theirs.close()
     ours.close()
+
+
+class Waiting(NoCrew):
+    """A crew for which something is at work."""
+
+    def __init__(self, coming: Any) -> None:
+        self.coming = coming
 
 
 def test_a_rank_that_does_not_come_is_lost(hurried: Any) -> None:
@@ -43,8 +51,8 @@ def test_a_rank_is_waited_for_while_what_comes_before_it_is_at_work(hurried: Any
             made.attach(0, ours)
         return True
 
-    theirs.sendall(frame(("hello", ("127.0.0.1", 1, 1))) + frame(("done", "answer")))
-    assert made.run(coming=coming) == ["answer"]
+    theirs.sendall(frame(("ready", (0, ("127.0.0.1", 1), None, 0))) + frame(("done", (1, "answer"))))
+    assert made.run(Waiting(coming)) == ["answer"]
     assert len(asked) == 3
 
 
@@ -52,4 +60,4 @@ def test_a_rank_that_comes_without_a_word_is_not_waited_for_longer(hurried: Any)
     made, ours, _ = hurried
     threading.Timer(0.1, lambda: made.attach(0, ours)).start()
     with pytest.raises(RankLost):
-        made.run(coming=lambda: True)
+        made.run(Waiting(lambda: True))

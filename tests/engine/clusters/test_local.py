@@ -157,7 +157,7 @@ def test_a_rank_that_moves_is_not_stalled() -> None:
 
 
 def test_the_door_admits_only_who_proves_the_token() -> None:
-    board = Board(1, Heard(), stall_timeout=5)
+    board = Board(1, Heard(), Terms(5))
     try:
         address = board.listen("127.0.0.1")
         with pytest.raises(Stranger):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from zoo.engine.clusters.spark import gathering
-from zoo.engine.clusters.spark.cluster import _Stage
+from zoo.engine.clusters.spark.tasks import Stage
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.data.arrivals import ROW_BITS
@@ -90,7 +90,7 @@ def test_ranks_are_on_their_way_while_spark_is_at_work_on_other_stages(spark: An
         yield from batches
 
     frame = spark.range(0, 4, 1, 2).mapInArrow(held, "id long").repartition(2)
-    stage = _Stage(spark, frame.mapInArrow(lambda batches: iter(()), "nothing int", True))
+    stage = Stage(spark, frame.mapInArrow(lambda batches: iter(()), "nothing int", True))
     until = time.monotonic() + 60
     with stage:
         try:

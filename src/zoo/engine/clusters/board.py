@@ -1,7 +1,8 @@
 """The driver's side of a gang: who has come, who moves, who failed, what they answered.
 
-Owns: joining, heartbeats, the stall timer, collecting results and failures; every wait is bounded.
-Leaves: starting and killing processes (local, spark), what an answer means.
+Owns: joining, heartbeats, the stall timer, who is taken for dead, when to give up, collecting results and failures;
+every wait is bounded.
+Leaves: which group is formed of whom (membership), starting and killing processes (local, spark), what an answer means.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from zoo.engine.clusters.channel import Frames, Stranger, frame, new_token, welcome
 from zoo.engine.clusters.failures import Failure, raised
-from zoo.engine.contracts import Sink
+from zoo.engine.clusters.membership import Member, Membership, Order, State
+from zoo.engine.contracts import Sink, Terms
 from zoo.engine.errors import RankLost, RankStalled
+from zoo.engine.events.events import RankLeft
 
 JOIN_SECONDS = 180.0
 GRACE_SECONDS = 3.0
@@ -30,17 +33,68 @@ _BROKE = "ended without a word (its connection broke)"
 _NOBODY: Mapping[int, str] = {}
 
 
-@dataclass
-class _Place:
-    """What the driver knows of one rank."""
+class Crew(Protocol):
+    """The processes behind the seats of a gang, as its cluster sees them."""
 
+    def gone(self) -> Mapping[int, str]:
+        """Ranks whose processes are known to have ended, with how; asked some times a second."""
+
+    def coming(self) -> bool:
+        """Whether what must end before any rank can come is still at work; asked until the first comes."""
+
+    def replace(self, index: int) -> bool:
+        """Has another process come for a rank that was lost; False where none can."""
+
+    def kill(self, index: int, reference: int) -> None:
+        """Ends a rank's process that does not answer; `reference` is what it was introduced with (`seat.sit`)."""
+
+
+class NoCrew:
+    """Of a gang whose processes nobody watches: its connections tell."""
+
+    def gone(self) -> Mapping[int, str]:
+        """None."""
+        return _NOBODY
+
+    def coming(self) -> bool:
+        """Nothing is known."""
+        return False
+
+    def replace(self, index: int) -> bool:
+        """None can come."""
+        return False
+
+    def kill(self, index: int, reference: int) -> None:
+        """Nothing to end."""
+
+
+@dataclass
+class _Member:
+    """What the driver knows of one process."""
+
+    seat: int
     connection: socket.socket
     frames: Frames = field(default_factory=Frames)
-    hello: tuple[str, int, int] | None = None
+    where: tuple[str, int] = ("", 0)
+    reference: int = 0
+    place: tuple[int, ...] | None = None
     moves: int = -1
+    line: str = ""
     stack: str = ""
-    done: bool = False
-    result: Any = None
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """A rank that was lost: how, and where in the user's code it was seen last."""
+
+    rank: int
+    how: str
+    line: str
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return f"rank {self.rank} {self.how}" + (f"\n  It was last seen at {self.line}" if self.line else "")
 
 
 class Board:
@@ -49,23 +103,28 @@ class Board:
     Args:
         world: how many ranks belong to it.
         sink: gets their events.
-        stall_timeout: seconds without a move of any rank after which the gang is given up.
-        rendezvous: where the ranks meet; empty: at a port of rank 0's host.
+        terms: on which it runs.
+        rendezvous: where the ranks meet; empty: at a port of the first rank's host.
     """
 
-    def __init__(self, world: int, sink: Sink, stall_timeout: float, rendezvous: str = "") -> None:
+    def __init__(self, world: int, sink: Sink, terms: Terms, rendezvous: str = "") -> None:
         self.world = world
         self.token = new_token()
         self._sink = sink
-        self._stall_timeout = stall_timeout
+        self._terms = terms
         self._rendezvous = rendezvous
-        self._places: dict[int, _Place] = {}
+        self._membership = Membership(world)
+        self._members: dict[Member, _Member] = {}
+        self._results: dict[int, Any] = {}
         self._failures: dict[int, Failure] = {}
+        self._losses: list[_Loss] = []
+        self._tries = (-1, 0)  # (step, losses at it)
         self._arrivals: queue.SimpleQueue[tuple[int, socket.socket]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._door: _Door | None = None
-        self._started = False
-        self._moved_at = time.monotonic()
+        self._crew: Crew = NoCrew()
+        self._moved_at = self._broke_at = time.monotonic()
+        self._next: Member = 0
 
     @property
     def failing(self) -> bool:
@@ -75,7 +134,7 @@ class Board:
     @property
     def deserted(self) -> bool:
         """Whether no rank has ever come."""
-        return not self._places and self._arrivals.empty()
+        return not self._next and self._arrivals.empty()
 
     def listen(self, host: str) -> tuple[str, int]:
         """Opens a TCP port on `host` for ranks that prove the token; returns its address."""
@@ -86,14 +145,11 @@ class Board:
         """Takes a connection that needs no proof (one end of a socket pair)."""
         self._arrivals.put((index, connection))
 
-    def run(
-        self, gone: Callable[[], Mapping[int, str]] = lambda: _NOBODY, coming: Callable[[], bool] = lambda: False
-    ) -> list[Any]:
+    def run(self, crew: Crew | None = None) -> list[Any]:
         """Hears the gang to its end.
 
         Args:
-            gone: ranks whose processes are known to have ended, with how; asked some times a second.
-            coming: whether what must end before any rank can come is still at work; asked until the first comes.
+            crew: the processes behind the ranks.
 
         Returns:
             the ranks' answers, in rank order.
@@ -101,28 +157,31 @@ class Board:
         Raises:
             WorkerFailed, RankLost, RankStalled, or the ZooError that ranks raised.
         """
-        patience = _Patience(coming)
-        while not all(place.done for place in self._places.values()) or len(self._places) < self.world:
+        self._crew = crew or self._crew
+        patience = _Patience(self._crew.coming)
+        while not self._membership.finished:
             self._hear(_LOOK_SECONDS)
-            self._note_gone(gone())
+            self._note_gone(self._crew.gone())
             if self._failures:
-                self._collect_failures(gone)
-            if not self._started and patience.is_over(self.deserted):
+                self._collect_failures()
+            if not self._membership.generation and patience.is_over(self.deserted):
                 raise self._absent()
-            if self._started and time.monotonic() - self._moved_at > self._stall_timeout:
-                raise self._stalled()
-        return [self._places[index].result for index in range(self.world)]
+            if self._membership.generation:
+                self._watch()
+        return [self._results[index] for index in range(self.world)]
 
     def close(self) -> None:
         """Tells ranks that are still there to end, and closes every socket. Idempotent."""
         if self._door is not None:
             self._door.close()
-        for place in self._places.values():
-            if not place.done:
-                self._tell(place, "abort")
-            place.connection.close()
-        self._places.clear()
+        for member in self._members.values():
+            if not self._membership.finished:
+                self._tell(member, "abort")
+            member.connection.close()
+        self._members.clear()
         self._selector.close()
+
+    # --- what arrives ------------------------------------------------------------------------------------------------
 
     def _hear(self, seconds: float) -> None:
         while not self._arrivals.empty():
@@ -130,77 +189,195 @@ class Board:
         if not self._selector.get_map():
             time.sleep(min(seconds, 0.02))
             return
-        for key, _ in self._selector.select(seconds if self._started else 0.02):
+        for key, _ in self._selector.select(seconds if self._membership.generation else 0.02):
             self._read(key.data)
 
     def _seat(self, index: int, connection: socket.socket) -> None:
-        if index in self._places or index >= self.world:
+        taken = index >= self.world or self._membership.on(index) is not None
+        if index >= self.world or (taken and not self._terms.peers) or index in self._failures:
             connection.close()
             return
         connection.setblocking(True)
-        self._places[index] = _Place(connection)
-        self._selector.register(connection, selectors.EVENT_READ, index)
+        member, self._next = self._next, self._next + 1
+        self._members[member] = _Member(index, connection)
+        self._selector.register(connection, selectors.EVENT_READ, member)
+        self._obey(self._membership.arrived(index, member))
 
-    def _read(self, index: int) -> None:
-        place = self._places[index]
+    def _read(self, number: Member) -> None:
+        member = self._members[number]
         try:
-            data = place.connection.recv(1 << 20)
+            data = member.connection.recv(1 << 20)
         except OSError:
             data = b""
         if not data:
-            self._selector.unregister(place.connection)
-            if not place.done and index not in self._failures:
-                self._failures[index] = Failure.lost(index, _BROKE)
+            self._lose(number, _BROKE)
             return
-        for kind, payload in place.frames.feed(data):
-            self._take(index, place, kind, payload)
+        for kind, payload in member.frames.feed(data):
+            self._take(number, member, kind, payload)
 
-    def _take(self, index: int, place: _Place, kind: str, payload: Any) -> None:
+    def _take(self, number: Member, member: _Member, kind: str, payload: Any) -> None:
+        seat, membership = member.seat, self._membership
         if kind == "event":
             self._sink.put(payload)
-        elif kind == "beat" and payload != place.moves:
-            place.moves, self._moved_at = payload, time.monotonic()
-        elif kind == "hello":
-            place.hello = payload
-            self._start_if_complete()
+        elif kind == "beat":
+            if payload[0] != member.moves:
+                self._moved_at = time.monotonic()
+            member.moves, member.line = payload
+        elif kind == "ready":
+            left, member.where, member.place, member.reference = payload
+            self._obey(membership.ready(seat, number, left, member.place is not None))
         elif kind == "done":
-            place.done, place.result, self._moved_at = True, payload, time.monotonic()
+            generation, self._results[seat] = payload
+            self._moved_at = time.monotonic()
+            self._obey(membership.done(seat, number, generation))
         elif kind == "failed":
-            self._failures[index] = payload
+            self._failures[seat] = payload
         elif kind == "stacks":
-            place.stack = payload
+            member.stack = payload
 
-    def _start_if_complete(self) -> None:
-        if len(self._places) < self.world or any(place.hello is None for place in self._places.values()):
+    def _obey(self, orders: Iterable[Order]) -> None:
+        """Sends what the membership has decided."""
+        orders = list(orders)
+        starting = {o.member: self._members[o.member] for o in orders if o.kind == "start"}
+        if starting:
+            self._moved_at = time.monotonic()
+            self._count_tries(starting.values())
+        host, port = next((one.where for one in starting.values()), ("", 0))  # of the first rank
+        where = self._rendezvous or f"tcp://{host}:{port}"
+        for order in orders:
+            payload = (order.generation, where, self._terms.peers) if order.kind == "start" else order.generation
+            if order.kind == "part":
+                self._broke_at = time.monotonic()
+            self._tell(self._members[order.member], order.kind, payload)
+
+    # --- ranks that are lost -----------------------------------------------------------------------------------------
+
+    def _lose(self, number: Member, how: str) -> None:
+        """A member has gone: another one is awaited, or the gang fails."""
+        member = self._members.pop(number)
+        self._selector.unregister(member.connection)
+        member.connection.close()
+        seat = member.seat
+        if self._membership.finished or seat in self._failures:
             return
-        hello = self._places[0].hello
-        assert hello is not None  # checked above for every place
-        where = self._rendezvous or f"tcp://{hello[0]}:{hello[1]}"
-        for place in self._places.values():
-            self._tell(place, "start", where)
-        self._started, self._moved_at = True, time.monotonic()
+        if self._membership.on(seat) != number:  # it stood by
+            self._membership.gone(seat, number)
+            return
+        if not self._terms.peers and self._membership.state(seat) is State.DONE:
+            return
+        how = self._how(seat, how)
+        self._losses.append(_Loss(seat, how, member.line))
+        orders = self._membership.gone(seat, number)
+        self._broke_at = time.monotonic()
+        if self._terms.peers and not self._membership.orphaned and self._comes_again(seat):
+            self._sink.put(RankLeft(seat, how, member.line))
+            self._obey(orders)
+        else:
+            self._failures[seat] = Failure.lost(seat, how)
+
+    def _how(self, seat: int, how: str) -> str:
+        """How a rank's process ended, if its cluster tells soon."""
+        until = time.monotonic() + EXIT_SECONDS
+        while how == _BROKE and self._terms.peers and time.monotonic() < until:
+            how = self._crew.gone().get(seat, how)
+            time.sleep(0.01)
+        return how
+
+    def _comes_again(self, seat: int) -> bool:
+        """Whether the seat is taken again, or will be."""
+        return self._membership.on(seat) is not None or self._crew.replace(seat)
+
+    def _count_tries(self, members: Iterable[_Member]) -> None:
+        """Gives up where ranks are lost at the same step again and again."""
+        if not self._losses:
+            return
+        step = max((member.place[1] for member in members if member.place), default=-1)
+        last, losses = self._tries
+        self._tries = (step, losses + 1 if step == last else 1)
+        if self._tries[1] >= self._terms.attempts:
+            raise self._hopeless(step)
+
+    def _hopeless(self, step: int) -> RankLost:
+        times = self._terms.attempts
+        at = f"at step {step + 1}" if step >= 0 else "before the first step"
+        loss = self._losses[-1]
+        return RankLost(
+            f"{times} times a rank was lost {at} (attempts={times}), the last time: {loss.told}", [loss.rank],
+            retryable=False,
+        )  # fmt: skip
 
     def _note_gone(self, gone: Mapping[int, str]) -> None:
         for index, how in gone.items():
-            place = self._places.get(index)
+            number = self._membership.on(index)
             known = self._failures.get(index)
-            if (place is None or not place.done) and (known is None or known.kind == "lost"):
+            if number is not None and known is None and self._membership.state(index) is not State.DONE:
+                self._lose(number, how)
+            elif (known is None and number is None) or (known is not None and known.kind == "lost"):
                 self._failures[index] = Failure.lost(index, how)
 
-    def _collect_failures(self, gone: Callable[[], Mapping[int, str]]) -> None:
+    def _watch(self) -> None:
+        """What takes too long."""
+        now = time.monotonic()
+        if now - self._moved_at > self._terms.stall_timeout:
+            self._look_at_stall()
+        if self._membership.free and now - self._broke_at > JOIN_SECONDS:
+            loss = self._losses[-1]
+            raise RankLost(
+                f"no rank came in place of rank {loss.rank} within {JOIN_SECONDS:.0f} s. It was lost: {loss.told}",
+                [loss.rank], retryable=True,
+            )  # fmt: skip
+
+    def _look_at_stall(self) -> None:
+        """Takes ranks that do not answer for dead; where all answer, their own code is to blame."""
+        for member in self._members.values():
+            member.stack = ""
+            self._tell(member, "stacks")
+        until = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < until and self._silent():
+            self._hear(_LOOK_SECONDS)
+        silent = self._silent()
+        if not silent or not self._terms.peers or len(silent) == self.world:
+            raise self._stalled(silent)
+        self._moved_at = time.monotonic()
+        how = f"did not answer for {self._terms.stall_timeout:g} s (stall_timeout): it was stopped, or blocked"
+        for number in silent:
+            self._crew.kill(self._members[number].seat, self._members[number].reference)
+            self._lose(number, how)
+
+    def _silent(self) -> list[Member]:
+        return [number for number, member in self._members.items() if not member.stack and self._seated(number)]
+
+    def _seated(self, number: Member) -> bool:
+        seat = self._members[number].seat
+        return self._membership.on(seat) == number and self._membership.state(seat) is not State.DONE
+
+    def _stalled(self, silent: list[Member]) -> RankStalled:
+        quiet = "  (no answer: the process is stopped, or its interpreter is blocked)"
+        seated = sorted((m.seat, m.stack or quiet) for number, m in self._members.items() if self._seated(number))
+        stacks = [f"rank {seat}:\n{stack}" for seat, stack in seated]
+        ranks = [self._members[number].seat for number in silent]
+        return RankStalled(
+            f"no rank has moved for {self._terms.stall_timeout:g} s (stall_timeout). If a step may take that long, "
+            "give a larger stall_timeout. Where each rank is:\n" + "\n".join(stacks),
+            ranks or sorted(seat for seat, _ in seated), retryable=bool(ranks),
+        )  # fmt: skip
+
+    # --- the end of a gang that failed -------------------------------------------------------------------------------
+
+    def _collect_failures(self) -> None:
         """Waits a moment for the other ranks' own words, and for how lost processes ended; then raises."""
         until = time.monotonic() + GRACE_SECONDS
         while time.monotonic() < until and not self._accounted():
             self._hear(_LOOK_SECONDS)
-        self._note_gone(gone())
+            self._note_gone(self._crew.gone())
         until = min(until, time.monotonic() + EXIT_SECONDS)
         while time.monotonic() < until and not self._lost_are_told():
             time.sleep(0.01)
-            self._note_gone(gone())
+            self._note_gone(self._crew.gone())
         raise raised([self._failures[index] for index in sorted(self._failures)], self.world)
 
     def _accounted(self) -> bool:
-        done = {index for index, place in self._places.items() if place.done}
+        done = {index for index in range(self.world) if self._membership.state(index) is State.DONE}
         return len(done | set(self._failures)) == self.world and any(
             failure.kind != "peer" for failure in self._failures.values()
         )
@@ -209,33 +386,18 @@ class Board:
         return not any(f.kind == "lost" and f.headline.endswith(_BROKE) for f in self._failures.values())
 
     def _absent(self) -> RankLost:
-        missing = [index for index in range(self.world) if index not in self._places]
+        missing = self._membership.free
         return RankLost(
             f"ranks {missing} of {self.world} did not report within {JOIN_SECONDS:.0f} s. "
             "Check that the workers can reach the driver's address (spark.driver.host) and that slots are free.",
             missing, retryable=True,
         )  # fmt: skip
 
-    def _stalled(self) -> RankStalled:
-        for place in self._places.values():
-            self._tell(place, "stacks")
-        until = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < until and not all(p.stack or p.done for p in self._places.values()):
-            self._hear(_LOOK_SECONDS)
-        silent = "  (no answer: the process is stopped, or its interpreter is blocked)"
-        stacks = [f"rank {i}:\n{place.stack or silent}" for i, place in sorted(self._places.items()) if not place.done]
-        quiet = [i for i, place in self._places.items() if not place.done and not place.stack]
-        return RankStalled(
-            f"no rank has moved for {self._stall_timeout:g} s (stall_timeout). If a step may take that long, "
-            "give a larger stall_timeout. Where each rank is:\n" + "\n".join(stacks),
-            quiet or sorted(self._places), retryable=bool(quiet),
-        )  # fmt: skip
-
-    def _tell(self, place: _Place, kind: str, payload: Any = None) -> None:
+    def _tell(self, member: _Member, kind: str, payload: Any = None) -> None:
         with suppress(OSError):  # where it has gone, reading says so
-            place.connection.settimeout(GRACE_SECONDS)
-            place.connection.sendall(frame((kind, payload)))
-            place.connection.settimeout(None)
+            member.connection.settimeout(GRACE_SECONDS)
+            member.connection.sendall(frame((kind, payload)))
+            member.connection.settimeout(None)
 
 
 class _Patience:

@@ -11,6 +11,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 
 import cloudpickle
 
@@ -53,6 +54,16 @@ class Failure:
     def lost(cls, rank: int, how: str) -> Failure:
         """The failure of a rank that can no longer speak."""
         return cls(rank, "lost", f"rank {rank} {how}")
+
+
+def own_line_of(frame: FrameType | None) -> str:
+    """The innermost line of a running thread that belongs to no library; empty where there is none."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename != "<string>" and not any(part in code.co_filename for part in LIBRARIES):
+            return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+        frame = frame.f_back
+    return ""
 
 
 def raised(failures: Sequence[Failure], world: int) -> Exception:

@@ -28,6 +28,7 @@ class InlineCluster:
     cores: int = 1
     nodes: int = 1
     slots: int = 1
+    recovers: bool = False
 
     def __str__(self) -> str:
         return "this process"

@@ -74,12 +74,12 @@ class LocalCluster:
         if world == 1 and not terms.apart:
             return [task(Rank(threads=threads), shards, Here(sink))]
         with _meeting_file() as meeting:
-            board = Board(world, sink, terms.stall_timeout, f"file:///proc/self/fd/{meeting}")
+            board = Board(world, sink, terms, f"file:///proc/self/fd/{meeting}")
             payloads = [
                 _payload(task, shards, Rank(index, world, token=board.token, threads=threads)) for index in range(world)
             ]
             with _processes(payloads, board, meeting) as processes:
-                return board.run(lambda: _gone(processes))
+                return board.run(processes)
 
     def map(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Lazy: the rows are made, in this process, when they are opened."""
@@ -88,6 +88,11 @@ class LocalCluster:
     def extend(self, fn: Mapper, shards: Shards, schema: pa.Schema) -> Shards:
         """Lazy: the columns are made, in this process, when they are opened."""
         return ExtendedShards(shards, fn, schema)
+
+    @property
+    def recovers(self) -> bool:
+        """Another process can take the place of one that was lost."""
+        return True
 
     @property
     def store(self) -> MemoryStore:
@@ -114,23 +119,92 @@ def _meeting_file() -> Iterator[int]:
 
 
 @contextmanager
-def _processes(payloads: Sequence[bytes], board: Board, meeting: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
+def _processes(payloads: Sequence[bytes], board: Board, meeting: int) -> Iterator[Processes]:
+    processes = Processes(payloads, board, meeting)
     try:
-        connections = []
-        for index in range(len(payloads)):
-            ours, theirs = socket.socketpair()
-            board.attach(index, ours)
-            connections.append(ours)
-            with theirs:
-                started.append(_start(theirs.fileno(), meeting, len(payloads)))
-        for connection, payload in zip(connections, payloads, strict=True):
-            _hand_over(connection, payload)
-        yield started
-        _wait(started, _END_SECONDS)  # they have answered: let them leave by themselves
+        processes.start()
+        yield processes
+        processes.wait(_END_SECONDS)  # they have answered: let them leave by themselves
     finally:
         board.close()
-        _end(started)
+        processes.end()
+
+
+class Processes:
+    """The processes of a gang: a `board.Crew`.
+
+    Args:
+        payloads: what each rank is handed.
+        board: hears them.
+        meeting: the descriptor of the file where they meet.
+    """
+
+    def __init__(self, payloads: Sequence[bytes], board: Board, meeting: int) -> None:
+        self._payloads, self._board, self._meeting = payloads, board, meeting
+        self._current: dict[int, subprocess.Popen[bytes]] = {}
+        self._former: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Starts all, and hands them their tasks."""
+        connections = {index: self._begin(index) for index in range(len(self._payloads))}
+        for index, connection in connections.items():
+            self._hand_over(index, connection)
+
+    def gone(self) -> dict[int, str]:
+        """Ranks whose processes have ended in another way than well, with how."""
+        ended = {}
+        for index, process in self._current.items():
+            status = process.poll()
+            if status:
+                ended[index] = f"(process {process.pid}) {_how(status)}"
+        return ended
+
+    def coming(self) -> bool:
+        """They have been started."""
+        return False
+
+    def replace(self, index: int) -> bool:
+        """Starts another process for a rank; what is left of the former one is ended."""
+        former = self._current.pop(index)
+        former.kill()
+        self._former.append(former)
+        self._hand_over(index, self._begin(index))
+        return True
+
+    def kill(self, index: int, reference: int) -> None:
+        """Ends the process of a rank."""
+        self._current[index].kill()
+
+    def wait(self, seconds: float) -> None:
+        """Lets them end by themselves."""
+        for process in self._current.values():
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return
+
+    def end(self) -> None:
+        """Ends those that are still there, and waits for all."""
+        processes = [*self._current.values(), *self._former]
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+        for process in processes:
+            process.wait()
+
+    def _begin(self, index: int) -> socket.socket:
+        """Starts a process; the driver's end of its connection."""
+        ours, theirs = socket.socketpair()
+        self._board.attach(index, ours)
+        with theirs:
+            self._current[index] = _start(theirs.fileno(), self._meeting, len(self._payloads))
+        return ours
+
+    def _hand_over(self, index: int, connection: socket.socket) -> None:
+        connection.settimeout(60.0)
+        with suppress(OSError):  # where it died at its start, the board says so
+            connection.sendall(frame(self._payloads[index]))
+        connection.settimeout(None)
 
 
 def _start(fd: int, meeting: int, world: int) -> subprocess.Popen[bytes]:
@@ -145,41 +219,9 @@ def _start(fd: int, meeting: int, world: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _hand_over(connection: socket.socket, payload: bytes) -> None:
-    connection.settimeout(60.0)
-    with suppress(OSError):  # where it died at its start, the board says so
-        connection.sendall(frame(payload))
-    connection.settimeout(None)
-
-
-def _gone(processes: Sequence[subprocess.Popen[bytes]]) -> dict[int, str]:
-    ended = {}
-    for index, process in enumerate(processes):
-        status = process.poll()
-        if status:
-            ended[index] = f"(process {process.pid}) {_how(status)}"
-    return ended
-
-
 def _how(status: int) -> str:
     if status == -signal.SIGKILL:
         return "was killed by SIGKILL; the system does so to a process that takes too much memory"
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended with exit status {status}"
-
-
-def _wait(processes: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
-    for process in processes:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-    for process in processes:
-        process.wait()

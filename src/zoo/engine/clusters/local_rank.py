@@ -7,7 +7,7 @@ import socket
 import sys
 
 from zoo.engine.clusters.channel import receive
-from zoo.engine.clusters.seat import Wire, sit
+from zoo.engine.clusters.seat import sit
 
 
 def main() -> None:
@@ -15,6 +15,6 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     rank, packed = pickle.loads(receive(connection))  # noqa: S301  from the parent, over its own socket pair
     try:
-        sit(Wire(connection), rank, packed, {})
+        sit(connection, rank, packed, {})
     except BaseException:  # noqa: BLE001  the driver has been told
         sys.exit(1)

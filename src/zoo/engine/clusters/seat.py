@@ -12,16 +12,17 @@ import dataclasses
 import io
 import logging
 import os
+import queue
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 from zoo.engine.clusters.channel import frame, receive
-from zoo.engine.clusters.failures import Failure
+from zoo.engine.clusters.failures import Failure, own_line_of
 from zoo.engine.contracts import Rank, Shards, Sink
 from zoo.engine.errors import PeerLost
 from zoo.engine.events.events import Event, Logged, Tick
@@ -38,7 +39,10 @@ class Here:
     def __init__(self, sink: Sink) -> None:
         self.put = sink.put
 
-    def regroup(self) -> Rank | None:
+    def guard(self, abort: Callable[[], None]) -> None:
+        """Nobody breaks a group of one up."""
+
+    def regroup(self, place: Sequence[int] | None) -> Rank | None:
         """None: there are no peers."""
         return None
 
@@ -48,32 +52,40 @@ class Here:
 
 
 class Wire:
-    """A rank's connection to its driver; a sink for events."""
+    """A rank's connection to its driver: a `Seat`.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    Args:
+        connection: to the driver.
+        rank: who this is, before it meets the others.
+        reference: by which its cluster finds its process.
+    """
+
+    def __init__(self, connection: socket.socket, rank: Rank, reference: int = 0) -> None:
+        self._connection, self._reference = connection, reference
+        self._rank = rank
         self._lock = threading.Lock()
         self._moves = 0
         self._over = threading.Event()
         self._main = threading.get_ident()
+        self._orders: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._generation = self._parted = 0
+        self._goes_on = self._answered = False
+        self._abort: Callable[[], None] | None = None
+        self._opened: socket.socket | None = None
         self._reader = threading.Thread(target=self._listen, name="zoo-wire", daemon=True)
         self._beater = threading.Thread(target=self._beat, name="zoo-beat", daemon=True)
 
-    def meet(self, host: str, port: int) -> str:
-        """Says hello; waits until the whole gang is there. Returns where it meets.
+    def meet(self) -> Rank:
+        """Says that this rank is there; waits until the whole gang is. Returns the rank, which knows where it meets.
 
-        Args:
-            host: the address at which the others reach this rank.
-            port: an open one here, if this is rank 0.
+        Raises:
+            PeerLost: the gang was given up before it was complete.
         """
         self._connection.settimeout(None)
-        self.send("hello", (host, port, os.getpid()))
-        kind, where = receive(self._connection)
-        if kind != "start":
-            raise PeerLost("the driver gave the gang up before it was complete.")
         self._reader.start()
+        met = self._met(0, None)
         self._beater.start()
-        return str(where)
+        return met
 
     def put(self, event: Event) -> None:
         """Sends an event; a Tick is only counted."""
@@ -82,13 +94,40 @@ class Wire:
         else:
             self.send("event", event)
 
-    def regroup(self) -> Rank | None:
-        """None: this gang ends with the first rank that is lost."""
-        return None
+    def guard(self, abort: Callable[[], None]) -> None:
+        """Has `abort`, which ends all calls that wait for a peer, called when the driver breaks the group up."""
+        self._abort = abort
+        if self._parted == self._generation:  # the order came first
+            abort()
+
+    def regroup(self, place: Sequence[int] | None) -> Rank | None:
+        """Waits for the next group.
+
+        Args:
+            place: where this rank stands, comparable; None where it has not begun.
+
+        Returns:
+            the rank in it; None where this gang ends with the first rank that is lost.
+        """
+        self._abort = None
+        return self._met(self._generation, None if place is None else tuple(place)) if self._goes_on else None
 
     def finished(self, answer: Any) -> bool:
-        """True: the answer goes to the driver when the task returns it."""
-        return True
+        """Hands the answer over; whether all ranks have done so. False: one was lost before, and the others regroup."""
+        self._abort = None
+        self.send("done", (self._generation, answer))
+        kind = self._order({("over", self._generation), ("part", self._generation)})
+        self._answered = kind == "over"
+        return self._answered
+
+    def answer(self, result: Any) -> None:
+        """Hands the answer of a task over that has not done so itself.
+
+        Raises:
+            PeerLost: another rank was lost before it had answered.
+        """
+        if not self._answered and not self.finished(result):
+            raise PeerLost("a peer was lost before it had answered.")
 
     def send(self, kind: str, payload: Any) -> None:
         """Sends one message. A driver that has gone is noticed by the reader, not here."""
@@ -105,40 +144,79 @@ class Wire:
             if thread.is_alive():
                 thread.join(GRACE_SECONDS)
         self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    def _met(self, left: int, place: tuple[int, ...] | None) -> Rank:
+        """Stands outside any group until the next is formed. Every rank has a port open: any may become the meeting."""
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = socket.create_server((self._rank.host, 0))
+        port = self._opened.getsockname()[1]
+        self.send("ready", (left, (self._rank.host, port), place, self._reference))
+        self._generation, where, self._goes_on = self._order({("start", None)})
+        if where == f"tcp://{self._rank.host}:{port}":
+            where += f"?fd={self._opened.fileno()}"
+        return dataclasses.replace(self._rank, rendezvous=where, generation=self._generation)
+
+    def _order(self, wanted: set[tuple[str, int | None]]) -> Any:
+        """Waits for one of the driver's orders: the word itself, or what comes with a start; others are outdated."""
+        while True:
+            kind, payload = self._orders.get()
+            if kind == "abort":
+                self._orders.put((kind, payload))
+                raise PeerLost("the driver gave the gang up.")
+            if (kind, None) in wanted:
+                return payload
+            if (kind, payload) in wanted:
+                return kind
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
-            self.send("beat", self._moves)
+            self.send("beat", (self._moves, own_line_of(sys._current_frames().get(self._main))))
 
     def _listen(self) -> None:
         with suppress(OSError, EOFError):
-            while receive(self._connection)[0] == "stacks":
-                self.send("stacks", _stack_of(self._main))
+            while (order := receive(self._connection))[0] != "abort":
+                self._hear(*order)
         # Aborted, or the driver has gone. The main thread may sit in a collective or in the user's code for ever.
+        self._orders.put(("abort", None))
         if not self._over.wait(GRACE_SECONDS):
             os._exit(_ABANDONED)
 
+    def _hear(self, kind: str, payload: Any) -> None:
+        if kind == "stacks":
+            self.send("stacks", _stack_of(self._main))
+            return
+        if kind == "part":
+            self._parted = payload
+            if payload == self._generation and self._abort is not None:
+                self._abort()
+        self._orders.put((kind, payload))
 
-def sit(wire: Wire, rank: Rank, packed: Parcel, shards: Mapping[str, Shards]) -> None:
+
+def sit(
+    connection: socket.socket, rank: Rank, packed: Parcel, shards: Mapping[str, Shards], reference: int = 0
+) -> None:  # fmt: skip
     """Unpacks the task, runs it as a rank of a gang, and tells the driver how all of that went.
 
     Args:
-        wire: the connection to the driver; closed on return.
-        rank: who this is; its rendezvous is filled in if it is empty.
+        connection: to the driver; closed on return.
+        rank: who this is.
         packed: (what to run, data that it takes along).
         shards: the task's other data.
+        reference: by which the cluster finds this process.
 
     Raises:
         BaseException: what the task raised, after the driver was told.
     """
+    wire = Wire(connection, rank, reference)
     try:
         task, carried = packed.open()
-        with _door(rank) as (port, opened):
-            meeting = wire.meet(rank.host, port) + opened
-            rank = dataclasses.replace(rank, rendezvous=rank.rendezvous or meeting)
-            with _heard(wire, rank.index):
-                result = task(rank, {**carried, **shards}, wire)
-        wire.send("done", result)
+        rank = wire.meet()
+        with _heard(wire, rank.index):
+            result = task(rank, {**carried, **shards}, wire)
+        wire.answer(result)
     except BaseException as error:
         wire.send("failed", Failure.of(rank.index, error))
         raise
@@ -195,13 +273,3 @@ class _Lines(io.TextIOBase):
 def _stack_of(thread: int) -> str:
     current = sys._current_frames().get(thread)
     return "".join(traceback.format_stack(current)) if current is not None else "(the main thread has ended)"
-
-
-@contextmanager
-def _door(rank: Rank) -> Iterator[tuple[int, str]]:
-    """(port, how its socket is found) where the others meet rank 0; open before they are told, so none is early."""
-    if rank.index:
-        yield 0, ""
-        return
-    with socket.create_server((rank.host, 0)) as server:
-        yield server.getsockname()[1], f"?fd={server.fileno()}"

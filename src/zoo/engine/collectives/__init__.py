@@ -7,16 +7,17 @@ Leaves: what is agreed upon, and when (loop).
 from __future__ import annotations
 
 from zoo.engine.collectives.solo import Solo
-from zoo.engine.contracts import Collective, Rank
+from zoo.engine.contracts import Collective, Guard, Rank
 from zoo.engine.optional import require
 
 
-def join(rank: Rank, timeout: float) -> Collective:
+def join(rank: Rank, timeout: float, guard: Guard = lambda abort: None) -> Collective:
     """Meets the other ranks of the gang; returns when all have come.
 
     Args:
         rank: who joins; `rank.rendezvous` says where.
         timeout: seconds to wait for the peers, here and in every later call.
+        guard: is given a function that ends all waiting, from another thread.
 
     Raises:
         PeerLost: a peer did not come in time.
@@ -28,10 +29,10 @@ def join(rank: Rank, timeout: float) -> Collective:
     if rank.lanes:
         from zoo.engine.collectives.torch_lanes import LanedGroup, LanedSolo
 
-        return LanedSolo(rank) if rank.world == 1 else LanedGroup(rank, timeout)
+        return LanedSolo(rank) if rank.world == 1 else LanedGroup(rank, timeout, guard)
     from zoo.engine.collectives.torch_group import TorchGroup
 
-    return TorchGroup(rank, timeout)
+    return TorchGroup(rank, timeout, guard)
 
 
 __all__ = ["join"]

@@ -52,5 +52,8 @@ class Solo:
 
         return nullcontext((scale,))
 
+    def abort(self) -> None:
+        """Nobody is waited for."""
+
     def close(self) -> None:
         """Nothing to leave."""

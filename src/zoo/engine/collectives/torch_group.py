@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -30,11 +30,13 @@ import torch
 import torch.distributed as dist
 from torch.distributed import FileStore, PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, but not marked so
 
-from zoo.engine.contracts import Array, Rank, Ready, State
+from zoo.engine.contracts import Array, Guard, Rank, Ready, State
 from zoo.engine.errors import PeerLost, UsageError
 
 CHUNK = 64 << 20
 """Bytes of the largest single message of a broadcast."""
+MEET_SECONDS = 60.0
+"""How long ranks that have all come may take to connect to each other."""
 SMALL = 1 << 20
 """Arrays of fewer bytes are packed into one message."""
 _SIOCGIFADDR = 0x8915  # asks Linux for an interface's address
@@ -49,13 +51,14 @@ class TorchGroup:
         rank: who joins. ``rank.rendezvous`` is ``file:///path`` (processes of one machine; no socket to attack) or
             ``tcp://host:port`` (rank 0 listens there; with ``?fd=n`` it has a socket that does so already).
         timeout: seconds to wait for peers, at the meeting and in every call.
+        guard: is given `abort` before anything is waited for.
 
     Raises:
         PeerLost: the peers did not come in time.
         UsageError: the process is in a torch.distributed group already.
     """
 
-    def __init__(self, rank: Rank, timeout: float) -> None:
+    def __init__(self, rank: Rank, timeout: float, guard: Guard = lambda abort: None) -> None:
         if dist.is_initialized():
             raise UsageError(
                 "this process is in a torch.distributed group already, and torch allows one. "
@@ -63,21 +66,29 @@ class TorchGroup:
             )
         self._rank = rank
         self._meetings = self._source = 0
+        self._aborted = False
+        before = _sockets()
+        self._own: Callable[[], Iterable[int]] = lambda: _sockets() - before
+        guard(self.abort)
         cuda = rank.device.startswith("cuda")
         with self._watch("the meeting"), _interface(rank.host):
             if cuda:
                 torch.cuda.set_device(torch.device(rank.device))
-            self._store = _store(rank, timeout)
+            self._store = PrefixStore(f"generation-{rank.generation}", _store(rank, min(timeout, MEET_SECONDS)))
+            self._meet(timeout)
             dist.init_process_group(
                 backend="nccl" if cuda else "gloo",
                 store=PrefixStore("group", self._store),
                 rank=rank.index,
                 world_size=rank.world,
-                timeout=timedelta(seconds=timeout),
+                timeout=timedelta(seconds=min(timeout, MEET_SECONDS)),
             )
             self._host: dist.ProcessGroup | None = dist.group.WORLD
             if cuda:
                 self._host = dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
+            dist.distributed_c10d._set_pg_timeout(timedelta(seconds=timeout), dist.group.WORLD)
+        opened = _sockets() - before
+        self._own = lambda: opened
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The element-wise sum over the ranks.
@@ -163,8 +174,19 @@ class TorchGroup:
             for work in started:
                 work.wait()
 
+    def abort(self) -> None:
+        """From another thread: every call that waits for a peer raises `PeerLost`.
+
+        Gloo has no such call; it takes peers for lost when their connections end, so these are ended.
+        """
+        self._aborted = True
+        for descriptor in self._own():
+            with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+                if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Leaves the gang; peers that still wait get `PeerLost` at once. Idempotent."""
+        """Leaves the group; peers that still wait get `PeerLost` at once. Idempotent."""
         self._host = None
         with suppress(RuntimeError):  # the store may have gone before
             self._store.set(_LEFT, "")
@@ -188,7 +210,7 @@ class TorchGroup:
         until = time.monotonic() + patience
         pause = 0.001
         while not self._store.check(names):
-            if self._store.check([_LEFT]) or time.monotonic() > until:
+            if self._aborted or self._store.check([_LEFT]) or time.monotonic() > until:
                 raise PeerLost(f"rank {self._rank.index} of {self._rank.world} waited for a peer that has left.")
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
@@ -249,6 +271,17 @@ class TorchGroup:
                 f"rank {self._rank.index} of {self._rank.world} lost a peer during {what}: {error}. "
                 "The peer's own error, if it had one, is the cause to look for."
             ) from error
+
+
+def _sockets() -> set[int]:
+    """The descriptors of this process that are sockets; none where the system does not tell."""
+    found = set()
+    with suppress(OSError):
+        for name in os.listdir("/proc/self/fd"):
+            with suppress(OSError):  # the one that lists them has gone
+                if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                    found.add(int(name))
+    return found
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

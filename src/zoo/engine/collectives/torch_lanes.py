@@ -20,7 +20,7 @@ import torch.distributed as dist
 from zoo.engine.collectives.solo import Solo
 from zoo.engine.collectives.torch_group import TorchGroup
 from zoo.engine.collectives.tree import Pile, Span, additions, subtrees
-from zoo.engine.contracts import Array, Rank, Ready
+from zoo.engine.contracts import Array, Guard, Rank, Ready
 from zoo.engine.values import part_of
 
 _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # its name before torch 2.13
@@ -45,8 +45,8 @@ class LanedSolo(Solo):
 class LanedGroup(TorchGroup):
     """The `Collective` of more than one rank, each of which computes some lanes."""
 
-    def __init__(self, rank: Rank, timeout: float) -> None:
-        super().__init__(rank, timeout)
+    def __init__(self, rank: Rank, timeout: float, guard: Guard = lambda abort: None) -> None:
+        super().__init__(rank, timeout, guard)
         world = range(rank.world)
         parts = [subtrees(part_of(range(rank.lanes), index, rank.world), rank.lanes) for index in world]
         self._own_counts = _own_additions(rank)

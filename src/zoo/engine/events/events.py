@@ -131,6 +131,36 @@ class Resumed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RankLeft(Event):
+    """A rank was lost; the others wait for another one in its place.
+
+    Attributes:
+        rank: which.
+        reason: how it was lost.
+        line: where in the user's own code it was seen last; empty where nobody knows.
+    """
+
+    rank: int
+    reason: str
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Regrouped(Event):
+    """The ranks go on together after one was lost.
+
+    Attributes:
+        generation: of their group, counted from 1.
+        step: the last one done, from which they go on.
+        followed: ranks that took over the state of another.
+    """
+
+    generation: int
+    step: int
+    followed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Logged(Event):
     """A line that a rank logged, warned or printed.
 

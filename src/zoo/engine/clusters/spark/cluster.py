@@ -9,9 +9,7 @@ of their own to the driver's board, so that an error is told within a second and
 
 from __future__ import annotations
 
-import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -23,25 +21,23 @@ import pyarrow as pa
 
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import introduce, own_address
-from zoo.engine.clusters.seat import Wire, sit
-from zoo.engine.clusters.spark import connect, workers
+from zoo.engine.clusters.seat import sit
+from zoo.engine.clusters.spark import connect, tasks, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
-from zoo.engine.clusters.spark.faults import told
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
 from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.clusters.spark.store import FrameStore
+from zoo.engine.clusters.spark.tasks import Stage, Tasks
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
-from zoo.engine.data.feed import NO_ROWS
 from zoo.engine.data.objects import ObjectRows, Reading
-from zoo.engine.errors import DataError, NotEnoughSlots
+from zoo.engine.errors import NotEnoughSlots
 from zoo.engine.parcels import Parcel
 from zoo.engine.values import TERMS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_END_SECONDS = 10.0
 _RETURN_SECONDS = 60.0
 _NOTHING = pa.schema([pa.field("nothing", pa.int32())])
 
@@ -77,15 +73,16 @@ class SparkCluster:
     ) -> list[T]:
         """Runs `task` in the tasks of one stage; see `Cluster.gang`."""
         self._check(world)
-        board = Board(world, sink, terms.stall_timeout)
+        board = Board(world, sink, terms)
         try:
             place = _Place(board.listen(self._driver_address()), board.token, world, self._threads(world))
             framed = {name: found for name, one in shards.items() if (found := _frame_of(one)) is not None}
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
-            stage = _Stage(self.session, self._seated(framed, world, _seat(place, Parcel.of((task, carried)), dealt)))
+            seat = _seat(place, Parcel.of((task, carried)), dealt)
+            stage = Stage(self.session, self._seated(framed, world, seat, barrier=not terms.peers))
             with stage, closing(board):  # closing ends the ranks, without which the stage would not end
-                return board.run(lambda: stage.gone(board), stage.coming)
+                return board.run(Tasks(self.session, stage, board))
         finally:
             board.close()
 
@@ -107,6 +104,11 @@ class SparkCluster:
             return ExtendedShards(shards, fn, schema)
         self._send_code()
         return shards.extended(fn, schema)
+
+    @property
+    def recovers(self) -> bool:
+        """Whether Spark starts a task again that has failed: not in ``local[n]``; nobody can ask Connect."""
+        return not connect.is_connect(self.session) and tasks.most_failures(self.session) > 1
 
     @property
     def store(self) -> FrameStore:
@@ -156,13 +158,13 @@ class SparkCluster:
             return "127.0.0.1"
         return str(self.session.conf.get("spark.driver.host", "") or socket.gethostbyname(socket.gethostname()))
 
-    def _seated(self, framed: Mapping[str, FrameShards], world: int, seat: Mapper) -> DataFrame:
+    def _seated(self, framed: Mapping[str, FrameShards], world: int, seat: Mapper, *, barrier: bool) -> DataFrame:
         """The ranks' stage: all data sets as its one input, one partition a rank."""
         from pyspark.sql import functions as F
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        def seated(rows: DataFrame, barrier: bool) -> DataFrame:
-            return rows.mapInArrow(seat, from_arrow_schema(_NOTHING), barrier)
+        def seated(rows: DataFrame, at_once: bool) -> DataFrame:
+            return rows.mapInArrow(seat, from_arrow_schema(_NOTHING), at_once and barrier)
 
         if not framed:
             return seated(self.session.range(0, world, 1, world), True)
@@ -224,13 +226,13 @@ def _seat(
         context = TaskContext.get()
         assert context is not None  # a task is running
         index = context.partitionId()
-        wire = Wire(introduce(place.address, place.token, index))
+        connection = introduce(place.address, place.token, index)
         host = own_address(place.address[0])
         rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
         dealer = Dealer(batches, max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
-            sit(wire, rank, packed, own)
+            sit(connection, rank, packed, own, context.taskAttemptId())
         except Exception:  # noqa: BLE001, S110  the driver has been told; Spark would only print it again, in Java
             pass
         finally:
@@ -257,66 +259,3 @@ def _opened(fn: Mapper, shards: Shards, pieces: int) -> Mapper:
 def _device(context: Any) -> str:
     gpu = context.resources().get("gpu")
     return f"cuda:{gpu.addresses[0]}" if gpu else "cpu"
-
-
-class _Stage:
-    """The Spark job of a gang, in a thread of its own; cancelled if the gang ends before it."""
-
-    def __init__(self, session: SparkSession, ranks: DataFrame) -> None:
-        from pyspark import InheritableThread
-
-        self._session = session
-        self._tag = f"zoo-gang-{secrets.token_hex(8)}"
-        self._ranks = ranks
-        self._error: BaseException | None = None
-        self._ended = threading.Event()
-        self._thread = InheritableThread(target=self._run, session=session, name="zoo-stage", daemon=True)
-
-    def gone(self, board: Board) -> Mapping[int, str]:
-        """For `Board.run`: all ranks, once the job has failed.
-
-        Raises:
-            DataError: the job has ended well without any rank: Spark starts no task for a frame that is plainly empty.
-        """
-        if not self._ended.is_set() or board.failing:
-            return {}
-        if self._error is not None:
-            return dict.fromkeys(range(board.world), f"went with its Spark stage: {_first_lines(self._error)}")
-        if board.deserted:
-            raise DataError(NO_ROWS.format("training"))
-        return {}
-
-    def coming(self) -> bool:
-        """For `Board.run`: whether Spark is at work, be it on what the ranks shall read or on others' jobs."""
-        if self._ended.is_set() or connect.is_connect(self._session):
-            return not self._ended.is_set()
-        tracker = self._session.sparkContext.statusTracker()
-        stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
-        return any(stage is not None and stage.numActiveTasks > 0 for stage in stages)
-
-    def __enter__(self) -> _Stage:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self._ended.wait(1.0):
-            self._session.interruptTag(self._tag)
-        self._thread.join(_END_SECONDS)
-
-    def _run(self) -> None:
-        self._session.addTag(self._tag)
-        try:
-            self._ranks.collect()
-        except BaseException as error:  # noqa: BLE001  told by the board; whatever it is, it must not end in a thread's traceback
-            self._error = error
-        finally:
-            self._session.removeTag(self._tag)
-            self._ended.set()
-
-
-def _first_lines(error: BaseException) -> str:
-    """The task's own words where it raised something, else Spark's."""
-    found = told(str(error))
-    text = str(error) if found is None else str(found).partition("\nTraceback")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:3])[:600]

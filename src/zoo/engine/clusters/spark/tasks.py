@@ -1,0 +1,137 @@
+"""The tasks behind a gang's seats: one Spark job, which starts tasks again that have failed.
+
+Owns: running and cancelling the job, how often a task may fail, ending a task that does not answer.
+Leaves: what the tasks do (cluster), who belongs to the gang (board).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from zoo.engine.clusters.board import Board
+from zoo.engine.clusters.spark import connect
+from zoo.engine.clusters.spark.faults import told
+from zoo.engine.data.feed import NO_ROWS
+from zoo.engine.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_END_SECONDS = 10.0
+
+
+def most_failures(session: SparkSession) -> int:
+    """How often one task may fail before Spark gives its stage up."""
+    master = str(session.conf.get("spark.master", "") or "")
+    if master.startswith("local-cluster"):
+        return int(str(session.conf.get("spark.task.maxFailures", "4")))
+    if master.startswith("local"):
+        named = re.fullmatch(r"local\[[^,\]]+,\s*(\d+)\s*\]", master)
+        return int(named[1]) if named else 1
+    return int(str(session.conf.get("spark.task.maxFailures", "4")))
+
+
+class Tasks:
+    """The tasks of a gang: a `board.Crew`.
+
+    Args:
+        session: where they run.
+        stage: their job.
+        board: hears them.
+    """
+
+    def __init__(self, session: SparkSession, stage: Stage, board: Board) -> None:
+        self._session, self._stage, self._board = session, stage, board
+        self._failed: Counter[int] = Counter()
+
+    def gone(self) -> Mapping[int, str]:
+        """As `Stage.gone`."""
+        return self._stage.gone(self._board)
+
+    def coming(self) -> bool:
+        """As `Stage.coming`."""
+        return self._stage.coming()
+
+    def replace(self, index: int) -> bool:
+        """Spark starts the task again, unless it has failed too often."""
+        self._failed[index] += 1
+        return self._failed[index] < most_failures(self._session) and not self._stage.ended
+
+    def kill(self, index: int, reference: int) -> None:
+        """Has Spark end a task and start it again."""
+        self._failed[index] -= 1  # what is killed has not failed
+        if not connect.is_connect(self._session):
+            self._session.sparkContext._jsc.sc().killTaskAttempt(reference, False, "it does not answer")
+
+
+class Stage:
+    """The Spark job of a gang, in a thread of its own; cancelled if the gang ends before it."""
+
+    def __init__(self, session: SparkSession, ranks: DataFrame) -> None:
+        from pyspark import InheritableThread
+
+        self._session = session
+        self._tag = f"zoo-gang-{secrets.token_hex(8)}"
+        self._ranks = ranks
+        self._error: BaseException | None = None
+        self._ended = threading.Event()
+        self._thread = InheritableThread(target=self._run, session=session, name="zoo-stage", daemon=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has."""
+        return self._ended.is_set()
+
+    def gone(self, board: Board) -> Mapping[int, str]:
+        """For `Board.run`: all ranks, once the job has failed.
+
+        Raises:
+            DataError: the job has ended well without any rank: Spark starts no task for a frame that is plainly empty.
+        """
+        if not self._ended.is_set() or board.failing:
+            return {}
+        if self._error is not None:
+            return dict.fromkeys(range(board.world), f"went with its Spark stage: {_first_lines(self._error)}")
+        if board.deserted:
+            raise DataError(NO_ROWS.format("training"))
+        return {}
+
+    def coming(self) -> bool:
+        """For `Board.run`: whether Spark is at work, be it on what the ranks shall read or on others' jobs."""
+        if self._ended.is_set() or connect.is_connect(self._session):
+            return not self._ended.is_set()
+        tracker = self._session.sparkContext.statusTracker()
+        stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
+        return any(stage is not None and stage.numActiveTasks > 0 for stage in stages)
+
+    def __enter__(self) -> Stage:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self._ended.wait(1.0):
+            self._session.interruptTag(self._tag)
+        self._thread.join(_END_SECONDS)
+
+    def _run(self) -> None:
+        self._session.addTag(self._tag)
+        try:
+            self._ranks.collect()
+        except BaseException as error:  # noqa: BLE001  told by the board; whatever it is, it must not end in a thread's traceback
+            self._error = error
+        finally:
+            self._session.removeTag(self._tag)
+            self._ended.set()
+
+
+def _first_lines(error: BaseException) -> str:
+    """The task's own words where it raised something, else Spark's."""
+    found = told(str(error))
+    text = str(error) if found is None else str(found).partition("\nTraceback")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[:3])[:600]
