@@ -55,9 +55,15 @@ def test_a_killed_rank_is_named_and_recovery_explained(on_spark: Field) -> None:
     assert made.fit(on_spark.keep(rows()), **WORDS)[0]["num_samples"] == 40
 
 
-def test_a_rank_that_is_killed_again_and_again_is_given_up(local: Field, tmp_path: Path) -> None:
+def test_a_gang_that_is_lost_again_and_again_is_given_up(local: Field, tmp_path: Path) -> None:
     made = estimator(AtStep(2, killed), workers_per_node=2, model_dir=str(tmp_path))
     with pytest.raises(RankLost, match=r"2 gangs were lost \(attempts=2\)"):
+        made.fit(rows(), attempts=2, recovery="checkpoint", **WORDS)
+
+
+def test_a_rank_that_is_lost_at_the_same_step_again_and_again_is_given_up(local: Field) -> None:
+    made = estimator(AtStep(1, killed), workers_per_node=2)
+    with pytest.raises(RankLost, match=r"^2 times a rank was lost at step 1 \(attempts=2\), the last time: rank 1 \(proc"):
         made.fit(rows(), attempts=2, **WORDS)
 
 

@@ -97,6 +97,7 @@ class Estimator:
         stop_on_nan: bool = True,
         stall_timeout: float = 600.0,
         attempts: int = 4,
+        recovery: str | None = None,
         reproducible: bool = False,
         virtual_ranks: int = 8,
         profile: bool = False,
@@ -124,7 +125,10 @@ class Estimator:
             memory: bytes of rows kept in memory by each rank, e.g. ``"512m"``; more are spooled to its disk.
             stop_on_nan: whether a loss that is NaN or infinite ends the run with an error.
             stall_timeout: seconds without any progress after which the run is given up with every rank's stack.
-            attempts: gangs that may be started when ranks are lost, from the last checkpoint of this run.
+            attempts: how often a rank may be lost at one step, and gangs started from this run's last checkpoint.
+            recovery: ``"peers"``: the ranks that are left go on from the same step, with another one in place of the
+                lost one; ``"checkpoint"``: a new gang goes on from the last one; ``"none"``. By default the strongest
+                that the cluster can give.
             reproducible: whether the weights are to be equal to the bit on any cluster and any number of ranks, and for
                 any partitioning of the same rows. Rows are ordered by their content; see docs/reproducible.md.
             virtual_ranks: into which each step is then cut; other numbers give other weights.
@@ -167,6 +171,7 @@ class Estimator:
             memory=parse_bytes(memory),
             stall_timeout=stall_timeout,
             attempts=attempts,
+            recovery=recovery or "",
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             virtual_ranks=lanes_of(reproducible, virtual_ranks, self._spec, shards, called),

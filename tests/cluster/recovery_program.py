@@ -1,0 +1,139 @@
+"""Training on a standalone cluster while ranks are killed at random steps: a driver program, run by test_recovery.py.
+
+Usage: python recovery_program.py MASTER KILLS SCRATCH. Prints one JSON object: what was seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.engine.events.events import RankLeft, Regrouped, RunEnded, StepsEnded
+from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
+from zoo.orca.learn import listeners
+from zoo.orca.learn.pytorch import Estimator
+
+MASTER, KILLS, SCRATCH = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+STEPS = 36  # of a run: 6 epochs of 6
+FIT = {"epochs": 6, "batch_size": 34, "feature_cols": ["a", "b"], "label_cols": ["y"], "reproducible": True}
+
+
+class Net(nn.Module):
+    """Lives in __main__, draws random numbers, keeps statistics; a step takes long enough to be hit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm, self.drop, self.out = nn.Embedding(5, 4), nn.BatchNorm1d(5), nn.Dropout(0.2), nn.Linear(5, 2)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.005)
+        return self.out(self.drop(self.norm(torch.cat([a[:, None], self.embed(b)], 1))))
+
+
+class Executioner:
+    """A listener that kills a process of a rank when a step is told of."""
+
+    def __init__(self, deeds: list[tuple[int, int, str]]) -> None:
+        self.deeds = deeds  # (step, rank, what)
+        self.left: list[float] = []
+        self.again: list[tuple[float, int]] = []
+        self.last = 0
+        self.lost_steps: list[int] = []
+
+    def put(self, event: Any) -> None:
+        if isinstance(event, StepsEnded):
+            self.last = event.first_step + len(event.losses) - 1
+            if self.deeds and self.last >= self.deeds[0][0]:
+                _, rank, what = self.deeds.pop(0)
+                self.killed_at = time.monotonic()
+                kill(rank, what)
+        elif isinstance(event, RankLeft):
+            self.left.append(round(time.monotonic() - self.killed_at, 2))
+        elif isinstance(event, Regrouped):
+            self.again.append((round(time.monotonic() - self.killed_at, 2), event.step))
+            self.lost_steps.append(max(0, self.last - event.step))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def note_pid() -> None:
+    """On each rank, when it makes its model."""
+    (SCRATCH / str(os.getpid())).touch()
+
+
+def ranks() -> list[int]:
+    """Processes of the ranks that are alive."""
+    return sorted(int(path.name) for path in SCRATCH.iterdir() if Path("/proc", path.name).exists())
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill(rank: int, what: str) -> None:
+    victims = ranks()
+    victim = victims[rank % len(victims)]
+    if what == "executor":
+        victim = parent_of(parent_of(victim))  # worker <- pyspark.daemon <- JVM
+    os.kill(victim, signal.SIGSTOP if what == "stop" else signal.SIGKILL)
+
+
+def run(df: Any, deeds: list[tuple[int, int, str]], **words: Any) -> tuple[str, Executioner, float]:
+    torch.manual_seed(1)
+    model = Net()
+    heard = Executioner(deeds)
+    for path in SCRATCH.iterdir():
+        path.unlink()
+    listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
+    made = Estimator.from_torch(
+        model=model, optimizer=torch.optim.Adam(model.parameters(), 0.01), loss=nn.CrossEntropyLoss(),
+        initialization_hook=note_pid,
+    )  # fmt: skip
+    history = made.fit(df, **{**FIT, **words})
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    assert [epoch["num_samples"] for epoch in history] == [203] * 6, history
+    return digest.hexdigest(), heard, history[-1]["train_loss"]
+
+
+def main() -> None:
+    init_orca_context(
+        "standalone", master=MASTER, cores=1, memory="700m", num_nodes=2, driver_memory="700m",
+        conf={"spark.ui.enabled": False},
+    )  # fmt: skip
+    session = OrcaContext.get_spark_session()
+    rows = session.range(0, 203, 1, 7).selectExpr("cast(id % 13 - 6 as float) a", "id % 5 b", "int(id % 13 > 6) y")
+    rows = rows.cache()
+    draw = random.Random(4)
+    undisturbed, _, loss = run(rows, [])
+    seen: dict[str, Any] = {"undisturbed": undisturbed, "loss": loss, "runs": []}
+    kills = 0
+    while kills < KILLS:
+        steps = sorted(draw.sample(range(2, STEPS - 3), 2))
+        deeds = [(step, draw.randrange(2), "executor" if draw.random() < 0.2 else "rank") for step in steps]
+        planned = list(deeds)
+        digest, heard, _ = run(rows, deeds)
+        kills += len(heard.left)
+        seen["runs"].append(
+            {"weights": digest, "planned": planned, "left": heard.left, "again": heard.again, "lost": heard.lost_steps}
+        )
+        print(seen["runs"][-1], file=sys.stderr, flush=True)
+    digest, heard, _ = run(rows, [(8, 1, "stop")], stall_timeout=4.0)
+    seen["stopped"] = {"weights": digest, "left": heard.left, "again": heard.again, "lost": heard.lost_steps}
+    stop_orca_context()
+    print(json.dumps(seen))
+
+
+main()
