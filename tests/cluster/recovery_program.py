@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from zoo.engine.events.events import RankLeft, Regrouped, RunEnded, StepsEnded
+from zoo.engine.events.events import RankLeft, Regrouped, StepsEnded
 from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
 from zoo.orca.learn import listeners
 from zoo.orca.learn.pytorch import Estimator
@@ -33,7 +33,12 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.norm, self.drop, self.out = nn.Embedding(5, 4), nn.BatchNorm1d(5), nn.Dropout(0.2), nn.Linear(5, 2)
+        self.embed, self.norm, self.drop, self.out = (
+            nn.Embedding(5, 4),
+            nn.BatchNorm1d(5),
+            nn.Dropout(0.2),
+            nn.Linear(5, 2),
+        )
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         time.sleep(0.005)

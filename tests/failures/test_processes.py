@@ -63,7 +63,9 @@ def test_a_gang_that_is_lost_again_and_again_is_given_up(local: Field, tmp_path:
 
 def test_a_rank_that_is_lost_at_the_same_step_again_and_again_is_given_up(local: Field) -> None:
     made = estimator(AtStep(1, killed), workers_per_node=2)
-    with pytest.raises(RankLost, match=r"^2 times a rank was lost at step 1 \(attempts=2\), the last time: rank 1 \(proc"):
+    with pytest.raises(
+        RankLost, match=r"^2 times a rank was lost at step 1 \(attempts=2\), the last time: rank 1 \(proc"
+    ):
         made.fit(rows(), attempts=2, **WORDS)
 
 

@@ -45,8 +45,13 @@ class Seat(Sink, Protocol):
     def guard(self, abort: Callable[[], None]) -> None:
         """Has `abort` called, in another thread, where the driver breaks the group up."""
 
-    def regroup(self, place: Sequence[int] | None, /) -> Rank | None:
-        """After a peer was lost: the rank in the next group; None where the gang ends. `place`: where it stands."""
+    def regroup(self, place: Sequence[int] | None, give: Callable[[], Any]) -> Rank | None:
+        """After a peer was lost: the rank in the next group; None where the gang ends.
+
+        Args:
+            place: where this rank stands, comparable; None where it has not begun.
+            give: makes what the driver is handed where no group can be formed any more.
+        """
 
     def finished(self, answer: Any) -> bool:
         """Hands the answer over. Whether all ranks have done so; False: one was lost before, and the others regroup."""
@@ -99,10 +104,6 @@ class Cluster(Protocol):
     @property
     def slots(self) -> int:
         """Ranks that can run at once."""
-
-    @property
-    def recovers(self) -> bool:
-        """Whether another process can come for a rank that was lost (`Terms.peers`)."""
 
     def gang(
         self, task: Task[T], shards: Mapping[str, Shards], world: int, sink: Sink, terms: Terms = TERMS

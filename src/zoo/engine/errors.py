@@ -11,6 +11,7 @@
     +-- StorageFailed (OSError)         a file that cannot be read or written: full disk, no permission, no connection
     +-- CheckpointDamaged               a checkpoint that is incomplete or altered
     +-- TrainingDiverged (ArithmeticError)  the loss is NaN or infinite
+    +-- GangYielded                     driver side: the ranks have left for a gang of another size
     +-- PeerLost (ConnectionError)      rank side: another rank left the gang
     +-- WorkerFailed (RuntimeError)     driver side: ranks raised the user's error
         +-- RankLost                    a rank's process ended without a word
@@ -24,7 +25,7 @@ from __future__ import annotations
 import copyreg
 import difflib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class ZooError(Exception):
@@ -142,16 +143,34 @@ class WorkerFailed(ZooError, RuntimeError):
         self.ranks = tuple(ranks)
         self.retryable = retryable
         self.error = error
+        self.handed: Any = None
 
-    def hinting(self, hint: str) -> WorkerFailed:
+    def handing(self, handed: Any) -> Self:
+        """The same error with what a rank that was left has handed over, from which another gang can go on."""
+        self.handed = handed
+        return self
+
+    def hinting(self, hint: str) -> Self:
         """The same error with a line more that says what to do; itself where there is none."""
         if not hint:
             return self
-        hinted = type(self)(f"{self.args[0]}\n{hint}", self.ranks, self.retryable, self.error)
+        hinted = type(self)(f"{self.args[0]}\n{hint}", self.ranks, self.retryable, self.error).handing(self.handed)
         return hinted.with_traceback(self.__traceback__)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.args[0], self.ranks, self.retryable, self.error)
+
+
+class GangYielded(ZooError):
+    """The ranks have left at a step, for a gang of another size to go on.
+
+    Attributes:
+        handed: what the furthest of them has handed over.
+    """
+
+    def __init__(self, handed: Any) -> None:
+        super().__init__("the ranks have left for a gang of another size.")
+        self.handed = handed
 
 
 class RankLost(WorkerFailed):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.engine.contracts import Json, ModelSpec, State
     from zoo.engine.metrics import Metric
     from zoo.engine.progress import Progress
+    from zoo.engine.standing import Standing
     from zoo.engine.triggers import Trigger
 
 PRECISIONS = ("float32", "bf16")
@@ -79,6 +80,7 @@ class FitJob:
         epochs: the epoch at which `end` is expected, for the progress line; None where nobody can tell.
         start: how far earlier calls of `fit` came.
         state: what they left; None to start from the spec's own weights.
+        came: where the ranks stood that another gang has left; None for a new beginning.
         seed: of the order of rows and of the ranks' random numbers.
         shuffle: whether rows are permuted within an epoch.
         metrics: measured on the validation data.
@@ -106,6 +108,7 @@ class FitJob:
     epochs: int | None = None
     start: Progress
     state: State | None = None
+    came: Standing | None = None
     seed: int = 0
     shuffle: bool = True
     metrics: tuple[Metric, ...] = ()

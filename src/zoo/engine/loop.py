@@ -48,11 +48,13 @@ class Trained:
         progress: how far it came.
         state: the trained state; only rank 0 sends it.
         epochs: the statistics of each epoch.
+        standing: where it stood, if it had to leave before the end.
     """
 
     progress: Progress
     state: State | None
     epochs: tuple[Mapping[str, float], ...]
+    standing: Standing | None = None
 
 
 def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Trained:
@@ -76,7 +78,7 @@ def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Tr
             except PeerLost as error:
                 lost = error
             group.close()
-            again = seat.regroup(run.at.place if run.at.stage is not Stage.NEW else None)
+            again = seat.regroup(run.place, run.left)
             if again is None:
                 raise lost
             rank, collective = _placed(job, again), None
@@ -124,6 +126,8 @@ class _Run:
         if self.at.stage is Stage.NEW:
             self._tell_beginning()
             self._move(Stage.CLOSED, stop=self._heard("before_run"))
+            if self.job.came is not None:
+                self._follow(self.job.came)
         while not self._over():
             self._epoch()
         self._hear("after_run")
@@ -149,16 +153,26 @@ class _Run:
         if leader is None:
             return
         if leader != self.rank.index:
-            self._follow(standings[leader], begun)
+            if not begun:
+                self.replica.notice("before_run", standings[leader].progress, {})
+            self._follow(standings[leader])
         self._tell(Regrouped(self._generation, self.at.progress.step, followers(standings)))
 
-    def _follow(self, standing: Standing, begun: bool) -> None:
+    @property
+    def place(self) -> tuple[int, ...] | None:
+        """Where this rank stands, comparable; None before it has begun."""
+        return None if self.at.stage is Stage.NEW else self.at.place
+
+    def left(self) -> Trained:
+        """Everything from which another gang can go on."""
+        self.replica.rewind()
+        return Trained(self.at.progress, self.replica.state(), self.at.epochs, self.at)
+
+    def _follow(self, standing: Standing) -> None:
         """Takes another rank's standing over; who has just come is told where the run is."""
         meter, self._meter = self._meter, None
         opened = meter is not None and self.at.progress.epoch == standing.progress.epoch
         self.at = standing
-        if not begun:
-            self.replica.notice("before_run", standing.progress, {})
         if standing.stage >= Stage.STEPPED:
             self._meter = Meter(standing.progress, self._listener(), standing.sums)
             self._meter.own_rows = meter.own_rows if meter is not None and opened else 0

@@ -22,21 +22,26 @@ from zoo.engine import checkpoint, loop
 from zoo.engine.checkpoint import Checkpoint
 from zoo.engine.contracts import Batch, Cluster, Shards, Sink, Terms
 from zoo.engine.data import columns
-from zoo.engine.errors import UsageError, WorkerFailed, ZooError
+from zoo.engine.errors import GangYielded, UsageError, WorkerFailed, ZooError
 from zoo.engine.events.events import EpochEnded, Event, Resumed, RunEnded, RunStarted
 from zoo.engine.jobs import FitJob, PredictJob, ScoreJob
 from zoo.engine.loop import Trained
 from zoo.engine.replicas import Packed
 from zoo.engine.scoring import SCORES, PredictRows, Score, ScoreRows
+from zoo.engine.values import TERMS
+
+SHRINK_SECONDS = 20.0
+"""How long a gang that may have fewer ranks waits for another one in place of one that was lost."""
 
 _log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Start a new gang, from a checkpoint or (None) from where the job began."""
+    """Start a new gang, from what a rank has handed over, else from a checkpoint, else from where the job began."""
 
-    checkpoint: Checkpoint | None
+    checkpoint: Checkpoint | None = None
+    handed: Trained | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,14 @@ def after_failure(error: WorkerFailed, attempt: int, job: FitJob, latest: Checkp
 
     Args:
         error: what the gang raised.
-        attempt: gangs started so far.
+        attempt: gangs started so far without a step between them.
         job: what they were to do.
         latest: the newest checkpoint of this run; None where there is none.
     """
     if not error.retryable or job.recovery == "none":
         return GiveUp()
+    if error.handed is not None and attempt < job.attempts:
+        return Retry(handed=error.handed)
     if not job.checkpoint_dir or job.checkpoint is None:
         return GiveUp(
             "To go on from the last checkpoint after such a loss, give the estimator a model_dir "
@@ -67,29 +74,32 @@ def after_failure(error: WorkerFailed, attempt: int, job: FitJob, latest: Checkp
     return Retry(latest)
 
 
-def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: Sink) -> Trained:
+def fit(
+    job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: Sink, most: int = 0
+) -> Trained:  # fmt: skip
     """Trains; afterwards the user's own model holds the weights.
 
     Args:
         job: what to do.
         shards: ``loop.TRAIN`` and, if it is to be validated, ``loop.VALID``.
         cluster: where.
-        world: ranks.
+        world: ranks; the fewest, where `most` says that there may be more.
         sink: hears the events.
+        most: ranks that there may be, as the cluster has room for them at the beginning and later; 0: always `world`.
 
     Raises:
         UsageError, DataError: a mistake of the call or in the data.
         WorkerFailed: ranks failed; see `zoo.engine.errors`.
     """
-    if 0 < job.virtual_ranks < world:
+    if 0 < job.virtual_ranks < max(world, most):
         raise UsageError(
-            f"reproducible=True shares {job.virtual_ranks} virtual ranks out, and {world} ranks were asked for. Give "
-            f"virtual_ranks={world} or more, always the same number, or ask for fewer ranks."
+            f"reproducible=True shares {job.virtual_ranks} virtual ranks out, and {max(world, most)} ranks were "
+            f"asked for. Give virtual_ranks={max(world, most)} or more, always the same number, or ask for fewer ranks."
         )
     began = time.perf_counter()
     placed = _Witness(sink, str(cluster))
     try:
-        trained = _attempts(job, shards, cluster, world, placed)
+        trained = _attempts(job, shards, cluster, (world, most), placed)
     except BaseException as error:
         sink.put(RunEnded("fit", time.perf_counter() - began, error=str(error).partition("\n")[0]))
         raise
@@ -99,30 +109,40 @@ def fit(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int,
     return trained
 
 
-def terms_of(job: FitJob, cluster: Cluster, world: int) -> Terms:
-    """On what terms a job's gang runs: with the strongest recovery that it asks for and the cluster can give."""
+def terms_of(job: FitJob, world: int, most: int = 0) -> Terms:
+    """On what terms a job's gang runs: with the strongest recovery that it asks for."""
     return Terms(
         stall_timeout=job.stall_timeout,
-        peers=job.recovery in ("", "peers") and world > 1 and cluster.recovers,
+        peers=job.recovery in ("", "peers") and world > 1,
         attempts=job.attempts,
+        patience=SHRINK_SECONDS if most else TERMS.patience,
+        most=most,
         apart=bool(job.virtual_ranks) and job.spec.keeps_threads,
     )
 
 
-def _attempts(job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, world: int, sink: _Witness) -> Trained:
+def _attempts(
+    job: FitJob, shards: Mapping[str, Shards], cluster: Cluster, sizes: tuple[int, int], sink: _Witness
+) -> Trained:
     attempt = 1
-    terms = terms_of(job, cluster, world)
     while True:
+        world = max(sizes[0], min(sizes[1], cluster.slots))
         try:
-            trained = cluster.gang(partial(loop.fit, job), shards, world, sink, terms)[0]
-            return dataclasses.replace(trained, epochs=(*sink.before(job.start.epoch), *trained.epochs))
+            trained = cluster.gang(
+                partial(loop.fit, job), shards, world, sink, terms_of(job, world, sizes[1])
+            )[0]  # fmt: skip
+            before = [] if job.came is not None else sink.before(job.start.epoch)
+            return dataclasses.replace(trained, epochs=(*before, *trained.epochs))
+        except GangYielded as yielded:
+            decision = Retry(handed=yielded.handed)
+            reason = f"the cluster has room for more than {world} ranks"
         except WorkerFailed as error:
-            decision = after_failure(error, attempt, job, _latest(job))
-            if isinstance(decision, GiveUp):
-                raise error.hinting(decision.hint) from error.__cause__
-            reason = str(error).partition("\n")[0]
-        attempt += 1
-        job = _resumed(job, decision.checkpoint)
+            found = after_failure(error, attempt, job, _latest(job))
+            if isinstance(found, GiveUp):
+                raise error.hinting(found.hint) from error.__cause__
+            decision, reason = found, str(error).partition("\n")[0]
+        job, step = _resumed(job, decision), job.start.step
+        attempt = 1 if job.start.step > step and decision.handed is not None else attempt + 1
         path = decision.checkpoint.path if decision.checkpoint else ""
         sink.put(Resumed(path, job.start.step, attempt, reason))
 
@@ -136,10 +156,13 @@ def _latest(job: FitJob) -> Checkpoint | None:
     return found.checkpoint
 
 
-def _resumed(job: FitJob, found: Checkpoint | None) -> FitJob:
-    if found is None:
-        return job
-    return dataclasses.replace(job, state=found.state, start=found.progress)
+def _resumed(job: FitJob, decision: Retry) -> FitJob:
+    handed, found = decision.handed, decision.checkpoint
+    if handed is not None:
+        return dataclasses.replace(job, state=handed.state, start=handed.progress, came=handed.standing)
+    if found is not None:
+        return dataclasses.replace(job, state=found.state, start=found.progress, came=None)
+    return job
 
 
 def evaluate(job: ScoreJob, shards: Shards, cluster: Cluster, sink: Sink) -> dict[str, Any]:

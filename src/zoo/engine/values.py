@@ -76,12 +76,16 @@ class Terms:
         stall_timeout: seconds without a move of any rank after which the gang is given up.
         peers: whether ranks that are left go on with another one in place of one that is lost.
         attempts: how often ranks may be lost at one step before the gang is given up.
+        patience: seconds that another rank is waited for in place of one that was lost.
+        most: ranks that the run may have; where the cluster has room for more than the gang has, the gang yields.
         apart: whether a single rank, too, is to have a process of its own where the cluster can give it one.
     """
 
     stall_timeout: float = 600.0
     peers: bool = False
     attempts: int = 4
+    patience: float = 180.0
+    most: int = 0
     apart: bool = False
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from zoo.engine.clusters.spark import gathering
-from zoo.engine.clusters.spark.tasks import Stage
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.gathering import gathered
+from zoo.engine.clusters.spark.tasks import Stage
 from zoo.engine.data.arrivals import ROW_BITS
 from zoo.engine.data.objects import PART, PLACE
 

@@ -21,10 +21,11 @@ from zoo.engine.clusters.channel import Frames, Stranger, frame, new_token, welc
 from zoo.engine.clusters.failures import Failure, raised
 from zoo.engine.clusters.membership import Member, Membership, Order, State
 from zoo.engine.contracts import Sink, Terms
-from zoo.engine.errors import RankLost, RankStalled
+from zoo.engine.errors import GangYielded, RankLost, RankStalled
 from zoo.engine.events.events import RankLeft
 
 JOIN_SECONDS = 180.0
+GIVE_SECONDS = 60.0
 GRACE_SECONDS = 3.0
 EXIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
@@ -45,6 +46,9 @@ class Crew(Protocol):
     def replace(self, index: int) -> bool:
         """Has another process come for a rank that was lost; False where none can."""
 
+    def room(self) -> int:
+        """How many ranks the gang could have now, where it may grow; else 0."""
+
     def kill(self, index: int, reference: int) -> None:
         """Ends a rank's process that does not answer; `reference` is what it was introduced with (`seat.sit`)."""
 
@@ -64,6 +68,10 @@ class NoCrew:
         """None can come."""
         return False
 
+    def room(self) -> int:
+        """It does not grow."""
+        return 0
+
     def kill(self, index: int, reference: int) -> None:
         """Nothing to end."""
 
@@ -78,6 +86,7 @@ class _Member:
     where: tuple[str, int] = ("", 0)
     reference: int = 0
     place: tuple[int, ...] | None = None
+    given: Any = None
     moves: int = -1
     line: str = ""
     stack: str = ""
@@ -125,6 +134,7 @@ class Board:
         self._crew: Crew = NoCrew()
         self._moved_at = self._broke_at = time.monotonic()
         self._next: Member = 0
+        self._giving = False
 
     @property
     def failing(self) -> bool:
@@ -234,6 +244,8 @@ class Board:
             self._failures[seat] = payload
         elif kind == "stacks":
             member.stack = payload
+        elif kind == "given":
+            member.given = payload
 
     def _obey(self, orders: Iterable[Order]) -> None:
         """Sends what the membership has decided."""
@@ -258,7 +270,7 @@ class Board:
         self._selector.unregister(member.connection)
         member.connection.close()
         seat = member.seat
-        if self._membership.finished or seat in self._failures:
+        if self._membership.finished or self._giving or seat in self._failures:
             return
         if self._membership.on(seat) != number:  # it stood by
             self._membership.gone(seat, number)
@@ -269,11 +281,13 @@ class Board:
         self._losses.append(_Loss(seat, how, member.line))
         orders = self._membership.gone(seat, number)
         self._broke_at = time.monotonic()
-        if self._terms.peers and not self._membership.orphaned and self._comes_again(seat):
-            self._sink.put(RankLeft(seat, how, member.line))
-            self._obey(orders)
-        else:
+        if not self._terms.peers or self._membership.orphaned:
             self._failures[seat] = Failure.lost(seat, how)
+            return
+        self._sink.put(RankLeft(seat, how, member.line))
+        self._obey(orders)
+        if not self._comes_again(seat):
+            raise self._with_what_is_left(f"1 of {self.world} ranks was lost:\n  {self._losses[-1].told}", [seat])
 
     def _how(self, seat: int, how: str) -> str:
         """How a rank's process ended, if its cluster tells soon."""
@@ -286,6 +300,30 @@ class Board:
     def _comes_again(self, seat: int) -> bool:
         """Whether the seat is taken again, or will be."""
         return self._membership.on(seat) is not None or self._crew.replace(seat)
+
+    def _with_what_is_left(self, message: str, ranks: list[int]) -> RankLost:
+        """The error of a gang that cannot go on, with what its furthest rank hands over."""
+        return RankLost(message, ranks, retryable=True).handing(self._given())
+
+    def _given(self) -> Any:
+        """What the furthest of the ranks that are left hands over; None where none does in time."""
+        until = time.monotonic() + GIVE_SECONDS
+        self._giving = True
+        while time.monotonic() < until and self._membership.busy:
+            self._hear(_LOOK_SECONDS)
+        begun = [member for member in self._members.values() if member.place is not None]
+        if not begun:
+            return None
+        source = max(begun, key=lambda member: member.place or ())
+        self._tell(source, "give")
+        while time.monotonic() < until and source.given is None and source in self._members.values():
+            self._hear(_LOOK_SECONDS)
+        if source.given is None and source in self._members.values():
+            raise RankLost(
+                f"rank {source.seat} did not hand its state over within {GIVE_SECONDS:.0f} s, when no group could be "
+                "formed any more.", [source.seat], retryable=True,
+            )  # fmt: skip
+        return source.given
 
     def _count_tries(self, members: Iterable[_Member]) -> None:
         """Gives up where ranks are lost at the same step again and again."""
@@ -320,12 +358,15 @@ class Board:
         now = time.monotonic()
         if now - self._moved_at > self._terms.stall_timeout:
             self._look_at_stall()
-        if self._membership.free and now - self._broke_at > JOIN_SECONDS:
+        if self._membership.free and now - self._broke_at > self._terms.patience:
             loss = self._losses[-1]
-            raise RankLost(
-                f"no rank came in place of rank {loss.rank} within {JOIN_SECONDS:.0f} s. It was lost: {loss.told}",
-                [loss.rank], retryable=True,
-            )  # fmt: skip
+            late = (
+                f"no rank came in place of rank {loss.rank} within {self._terms.patience:g} s. It was lost: {loss.told}"
+            )
+            raise self._with_what_is_left(late, [loss.rank])
+        if self._crew.room() > self.world and not self._membership.free:
+            self._obey(self._membership.dissolve())
+            raise GangYielded(self._given())
 
     def _look_at_stall(self) -> None:
         """Takes ranks that do not answer for dead; where all answer, their own code is to blame."""

@@ -28,7 +28,6 @@ class InlineCluster:
     cores: int = 1
     nodes: int = 1
     slots: int = 1
-    recovers: bool = False
 
     def __str__(self) -> str:
         return "this process"

@@ -90,11 +90,6 @@ class LocalCluster:
         return ExtendedShards(shards, fn, schema)
 
     @property
-    def recovers(self) -> bool:
-        """Another process can take the place of one that was lost."""
-        return True
-
-    @property
     def store(self) -> MemoryStore:
         """Rows are kept in this process."""
         return MemoryStore()
@@ -174,6 +169,10 @@ class Processes:
     def kill(self, index: int, reference: int) -> None:
         """Ends the process of a rank."""
         self._current[index].kill()
+
+    def room(self) -> int:
+        """A machine's cores are there from the beginning."""
+        return 0
 
     def wait(self, seconds: float) -> None:
         """Lets them end by themselves."""

@@ -73,7 +73,7 @@ class Membership:
         self.generation = 0
         self.finished = False
         self._seats = [_Seat() for _ in range(world)]
-        self._trained = False
+        self._trained = self._dissolved = False
 
     def on(self, seat: int) -> Member | None:
         """The member on a seat; None while it is free."""
@@ -92,6 +92,16 @@ class Membership:
     def orphaned(self) -> bool:
         """Whether training had begun, and no member is left that may have its model."""
         return self._trained and not any(seat.begun or self._in_group(seat) for seat in self._seats)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a member is still in a group."""
+        return any(self._in_group(seat) for seat in self._seats)
+
+    def dissolve(self) -> list[Order]:
+        """All leave their group, and none is formed any more."""
+        self._dissolved = True
+        return list(self._break())
 
     def arrived(self, seat: int, member: Member) -> list[Order]:
         """A process has come for a seat."""
@@ -168,7 +178,11 @@ class Membership:
 
     def _start(self) -> list[Order]:
         """The next generation, once every seat has a member that is ready."""
-        if self.orphaned or any(seat.member is None or seat.state is not State.READY for seat in self._seats):
+        if (
+            self.orphaned
+            or self._dissolved
+            or any(seat.member is None or seat.state is not State.READY for seat in self._seats)
+        ):
             return []
         self.generation += 1
         orders = []

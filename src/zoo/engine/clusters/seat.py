@@ -42,7 +42,7 @@ class Here:
     def guard(self, abort: Callable[[], None]) -> None:
         """Nobody breaks a group of one up."""
 
-    def regroup(self, place: Sequence[int] | None) -> Rank | None:
+    def regroup(self, place: Sequence[int] | None, give: Callable[[], Any]) -> Rank | None:
         """None: there are no peers."""
         return None
 
@@ -83,7 +83,7 @@ class Wire:
         """
         self._connection.settimeout(None)
         self._reader.start()
-        met = self._met(0, None)
+        met = self._met(0, None, lambda: None)
         self._beater.start()
         return met
 
@@ -100,17 +100,18 @@ class Wire:
         if self._parted == self._generation:  # the order came first
             abort()
 
-    def regroup(self, place: Sequence[int] | None) -> Rank | None:
+    def regroup(self, place: Sequence[int] | None, give: Callable[[], Any]) -> Rank | None:
         """Waits for the next group.
 
         Args:
             place: where this rank stands, comparable; None where it has not begun.
+            give: makes what the driver is handed where it asks for it, as no group can be formed any more.
 
         Returns:
             the rank in it; None where this gang ends with the first rank that is lost.
         """
         self._abort = None
-        return self._met(self._generation, None if place is None else tuple(place)) if self._goes_on else None
+        return self._met(self._generation, None if place is None else tuple(place), give) if self._goes_on else None
 
     def finished(self, answer: Any) -> bool:
         """Hands the answer over; whether all ranks have done so. False: one was lost before, and the others regroup."""
@@ -147,14 +148,16 @@ class Wire:
         if self._opened is not None:
             self._opened.close()
 
-    def _met(self, left: int, place: tuple[int, ...] | None) -> Rank:
+    def _met(self, left: int, place: tuple[int, ...] | None, give: Callable[[], Any]) -> Rank:
         """Stands outside any group until the next is formed. Every rank has a port open: any may become the meeting."""
         if self._opened is not None:
             self._opened.close()
         self._opened = socket.create_server((self._rank.host, 0))
         port = self._opened.getsockname()[1]
         self.send("ready", (left, (self._rank.host, port), place, self._reference))
-        self._generation, where, self._goes_on = self._order({("start", None)})
+        while (order := self._order({("start", None), ("give", None)})) is None:
+            self.send("given", give())
+        self._generation, where, self._goes_on = order
         if where == f"tcp://{self._rank.host}:{port}":
             where += f"?fd={self._opened.fileno()}"
         return dataclasses.replace(self._rank, rendezvous=where, generation=self._generation)

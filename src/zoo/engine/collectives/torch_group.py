@@ -211,7 +211,9 @@ class TorchGroup:
         pause = 0.001
         while not self._store.check(names):
             if self._aborted or self._store.check([_LEFT]) or time.monotonic() > until:
-                raise PeerLost(f"rank {self._rank.index} of {self._rank.world} waited for a peer that has left, or did not come.")
+                raise PeerLost(
+                    f"rank {self._rank.index} of {self._rank.world} waited for a peer that has left, or did not come."
+                )
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 

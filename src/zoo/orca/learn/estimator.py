@@ -36,6 +36,7 @@ from zoo.orca.learn.words import (
     refuse_endless,
     rows_per_step,
     start_of,
+    workers_of,
 )
 
 
@@ -98,6 +99,7 @@ class Estimator:
         stall_timeout: float = 600.0,
         attempts: int = 4,
         recovery: str | None = None,
+        workers: int | tuple[int, int] | None = None,
         reproducible: bool = False,
         virtual_ranks: int = 8,
         profile: bool = False,
@@ -129,6 +131,8 @@ class Estimator:
             recovery: ``"peers"``: the ranks that are left go on from the same step, with another one in place of the
                 lost one; ``"checkpoint"``: a new gang goes on from the last one; ``"none"``. By default the strongest
                 that the cluster can give.
+            workers: ranks in all, in place of workers_per_node; ``(min, max)``: as many of them as the cluster has room
+                for, at the beginning and whenever that changes.
             reproducible: whether the weights are to be equal to the bit on any cluster and any number of ranks, and for
                 any partitioning of the same rows. Rows are ordered by their content; see docs/reproducible.md.
             virtual_ranks: into which each step is then cut; other numbers give other weights.
@@ -177,8 +181,9 @@ class Estimator:
             virtual_ranks=lanes_of(reproducible, virtual_ranks, self._spec, shards, called),
             asks_to_stop=bool(called),
         )
+        fewest, most = workers_of(workers, self._world(cluster))
         with self._listening() as sink:
-            trained = run.fit(job, shards, cluster, self._world(cluster), sink)
+            trained = run.fit(job, shards, cluster, fewest, sink, most)
         self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
         self._position = job.position(trained.progress)
         self._loaded = False

@@ -147,6 +147,27 @@ def lanes_of(
     return virtual_ranks
 
 
+def workers_of(workers: Any, default: int) -> tuple[int, int]:
+    """(ranks, or the fewest of them; the most, or 0 where their number is fixed).
+
+    Args:
+        workers: as given to `fit`.
+        default: where nothing was given.
+
+    Raises:
+        UsageError: it is neither a number nor a pair of them.
+    """
+    if workers is None:
+        return default, 0
+    pair = (workers, 0) if isinstance(workers, int) else workers
+    if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(one, int) for one in pair):
+        raise UsageError(f"workers is a number of ranks, or (min, max). Received: {workers!r}")
+    fewest, most = pair
+    if isinstance(workers, bool) or fewest < 1 or (most and most < fewest) or (isinstance(workers, tuple) and not most):
+        raise UsageError(f"workers must be at least 1, and max not less than min. Received: {workers!r}")
+    return fewest, most
+
+
 def rows_per_step(asked: int | None, adapted: Adapted, default: int = 32) -> int:
     """What was asked for, else a loader's own, else `default`."""
     own: int | None = getattr(adapted.shards, "batch_size", None)

@@ -22,7 +22,7 @@ import pyarrow as pa
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import introduce, own_address
 from zoo.engine.clusters.seat import sit
-from zoo.engine.clusters.spark import connect, tasks, workers
+from zoo.engine.clusters.spark import connect, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
@@ -82,7 +82,7 @@ class SparkCluster:
             seat = _seat(place, Parcel.of((task, carried)), dealt)
             stage = Stage(self.session, self._seated(framed, world, seat, barrier=not terms.peers))
             with stage, closing(board):  # closing ends the ranks, without which the stage would not end
-                return board.run(Tasks(self.session, stage, board))
+                return board.run(Tasks(self.session, stage, board, lambda: min(terms.most, self.slots)))
         finally:
             board.close()
 
@@ -104,11 +104,6 @@ class SparkCluster:
             return ExtendedShards(shards, fn, schema)
         self._send_code()
         return shards.extended(fn, schema)
-
-    @property
-    def recovers(self) -> bool:
-        """Whether Spark starts a task again that has failed: not in ``local[n]``; nobody can ask Connect."""
-        return not connect.is_connect(self.session) and tasks.most_failures(self.session) > 1
 
     @property
     def store(self) -> FrameStore:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from zoo.engine.clusters.board import Board
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _END_SECONDS = 10.0
+_ASK_SECONDS = 2.0
 
 
 def most_failures(session: SparkSession) -> int:
@@ -43,11 +45,13 @@ class Tasks:
         session: where they run.
         stage: their job.
         board: hears them.
+        slots: how many ranks the gang could have now; 0 where it does not grow.
     """
 
-    def __init__(self, session: SparkSession, stage: Stage, board: Board) -> None:
-        self._session, self._stage, self._board = session, stage, board
+    def __init__(self, session: SparkSession, stage: Stage, board: Board, slots: Callable[[], int]) -> None:
+        self._session, self._stage, self._board, self._slots = session, stage, board, slots
         self._failed: Counter[int] = Counter()
+        self._asked_at = time.monotonic()
 
     def gone(self) -> Mapping[int, str]:
         """As `Stage.gone`."""
@@ -58,9 +62,18 @@ class Tasks:
         return self._stage.coming()
 
     def replace(self, index: int) -> bool:
-        """Spark starts the task again, unless it has failed too often."""
+        """Spark starts the task again, unless it has failed too often: with ``local[n]``, once; nobody can ask Connect."""
         self._failed[index] += 1
-        return self._failed[index] < most_failures(self._session) and not self._stage.ended
+        if connect.is_connect(self._session) or self._stage.ended:
+            return False
+        return self._failed[index] < most_failures(self._session)
+
+    def room(self) -> int:
+        """Asked of Spark every few seconds."""
+        if time.monotonic() - self._asked_at < _ASK_SECONDS:
+            return 0
+        self._asked_at = time.monotonic()
+        return self._slots()
 
     def kill(self, index: int, reference: int) -> None:
         """Has Spark end a task and start it again."""
