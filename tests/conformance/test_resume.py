@@ -54,7 +54,9 @@ def test_a_killed_rank_costs_only_the_steps_since_the_last_checkpoint(
     shards = shards_of(here, framework, "mlp-adam", table())
     spec = framework.dying(framework.spec("mlp-adam"), tmp_path / "died", 13)
     often = SeveralIteration(5) | EveryEpoch()
-    job = job_for(framework, "mlp-adam", spec=spec, checkpoint=often, checkpoint_dir=str(tmp_path))
+    job = job_for(
+        framework, "mlp-adam", spec=spec, checkpoint=often, checkpoint_dir=str(tmp_path), recovery="checkpoint"
+    )
     heard = MemorySink()
     trained = fit(job, shards, here, 2, heard)
     (resumed,) = [event for event in heard.events if isinstance(event, Resumed)]

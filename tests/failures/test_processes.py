@@ -49,7 +49,7 @@ def stuck() -> None:
 
 def test_a_killed_rank_is_named_and_recovery_explained(on_spark: Field) -> None:
     with pytest.raises(RankLost, match="(?s)^[12] of 2 ranks were lost:\n.*give the estimator a model_dir") as caught:
-        estimator(AtStep(2, killed), workers_per_node=2).fit(on_spark.keep(rows()), **WORDS)
+        estimator(AtStep(2, killed), workers_per_node=2).fit(on_spark.keep(rows()), recovery="checkpoint", **WORDS)
     assert 1 in caught.value.ranks
     made = estimator(workers_per_node=2)
     assert made.fit(on_spark.keep(rows()), **WORDS)[0]["num_samples"] == 40

@@ -256,7 +256,7 @@ class Board:
             self._count_tries(starting.values())
         host, port = next((one.where for one in starting.values()), ("", 0))  # of the first rank
         where = self._rendezvous or f"tcp://{host}:{port}"
-        for order in orders:
+        for order in (order for order in orders if order.member in self._members):
             payload = (order.generation, where, self._terms.peers) if order.kind == "start" else order.generation
             if order.kind == "part":
                 self._broke_at = time.monotonic()
@@ -270,7 +270,11 @@ class Board:
         self._selector.unregister(member.connection)
         member.connection.close()
         seat = member.seat
-        if self._membership.finished or self._giving or seat in self._failures:
+        if self._membership.finished or self._giving or self._failures:
+            seated = self._membership.on(seat) == number
+            self._membership.gone(seat, number)
+            if self._failures and seated:
+                self._failures.setdefault(seat, Failure.lost(seat, how))
             return
         if self._membership.on(seat) != number:  # it stood by
             self._membership.gone(seat, number)
@@ -415,13 +419,20 @@ class Board:
         while time.monotonic() < until and not self._lost_are_told():
             time.sleep(0.01)
             self._note_gone(self._crew.gone())
-        raise raised([self._failures[index] for index in sorted(self._failures)], self.world)
+        parted = {seat: Failure(seat, "peer", f"rank {seat} left its group") for seat in self._waiting()}
+        failures = {**parted, **self._failures}
+        raise raised([failures[index] for index in sorted(failures)], self.world)
 
     def _accounted(self) -> bool:
         done = {index for index in range(self.world) if self._membership.state(index) is State.DONE}
-        return len(done | set(self._failures)) == self.world and any(
+        return len(done | self._waiting() | set(self._failures)) == self.world and any(
             failure.kind != "peer" for failure in self._failures.values()
         )
+
+    def _waiting(self) -> set[int]:
+        """Ranks that have left their group: they have no error of their own."""
+        begun = self._membership.generation > 0
+        return {seat for seat in range(self.world) if begun and self._membership.state(seat) is State.READY}
 
     def _lost_are_told(self) -> bool:
         return not any(f.kind == "lost" and f.headline.endswith(_BROKE) for f in self._failures.values())
