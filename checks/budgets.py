@@ -58,6 +58,7 @@ class Problem(NamedTuple):
 
 # (key, limit): (budget, reason). An entry that is no longer needed fails the check too.
 EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
+    ("zoo.orca.learn.estimator", "lines"): (450, "one class, whose every argument is explained where it is given"),
     ("zoo.orca.learn.estimator.Estimator.fit", "function lines"): (
         70,
         "half of them are its signature, one argument a line; the rest is one job, field by field",
@@ -69,7 +70,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
 }
 
 # Files with a budget of their own; the loop also goes on in another group, wherever the last one broke.
-TIGHTER = {"zoo.engine.contracts": 245, "zoo.engine.loop": 310}
+TIGHTER = {"zoo.engine.contracts": 245, "zoo.engine.loop": 340}
 
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.Match)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

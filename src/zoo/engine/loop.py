@@ -147,16 +147,15 @@ class _Run:
         if self.rank.world > 1:
             own = self.replica.state() if source == self.rank.index else None
             self.replica.load(self.collective.broadcast(own, source))
-        for feed in (self.train, self.valid):
-            if feed is not None:
-                feed.settle(self.collective)
-        if leader is None:
-            return
-        if leader != self.rank.index:
+        if leader is not None and leader != self.rank.index:  # at once: from here on the model is the leader's
             if not begun:
                 self.replica.notice("before_run", standings[leader].progress, {})
             self._follow(standings[leader])
-        self._tell(Regrouped(self._generation, self.at.progress.step, followers(standings)))
+        for feed in (self.train, self.valid):
+            if feed is not None:
+                feed.settle(self.collective)
+        if leader is not None:
+            self._tell(Regrouped(self._generation, self.at.progress.step, followers(standings)))
 
     @property
     def place(self) -> tuple[int, ...] | None:

@@ -236,6 +236,9 @@ class Board:
         elif kind == "ready":
             left, member.where, member.place, member.reference = payload
             self._obey(membership.ready(seat, number, left, member.place is not None))
+            if membership.orphaned:  # it was the last that might have had the model
+                loss = self._losses[-1]
+                self._failures[loss.rank] = Failure.lost(loss.rank, loss.how)
         elif kind == "done":
             generation, self._results[seat] = payload
             self._moved_at = time.monotonic()

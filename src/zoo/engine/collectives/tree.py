@@ -41,7 +41,7 @@ def additions(parts: Sequence[Span], lanes: int) -> list[int]:
 
 
 class Pile:
-    """Adds arrays up in pairs, as `additions` says; at most one for each level of the tree is kept.
+    """Adds arrays up in pairs, as `additions` says; at most two for each level of the tree are kept.
 
     Args:
         counts: how many additions follow each array.

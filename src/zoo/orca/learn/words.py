@@ -136,7 +136,7 @@ def lanes_of(
     """
     if not reproducible:
         return 0
-    if not isinstance(virtual_ranks, int) or virtual_ranks < 1:
+    if not isinstance(virtual_ranks, int) or isinstance(virtual_ranks, bool) or virtual_ranks < 1:
         raise UsageError(f"virtual_ranks must be a whole number, at least 1. Received: {virtual_ranks!r}")
     if any(getattr(each, "own_order", False) for each in shards.values()):
         raise UsageError(

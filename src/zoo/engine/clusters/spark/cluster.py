@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _RETURN_SECONDS = 60.0
+_APART = "ZOO_APART"
 _NOTHING = pa.schema([pa.field("nothing", pa.int32())])
 
 
@@ -80,7 +81,9 @@ class SparkCluster:
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
             seat = _seat(place, Parcel.of((task, carried)), dealt)
-            stage = Stage(self.session, self._seated(framed, world, seat, barrier=not terms.peers))
+            with self._own_workers(terms.apart):
+                ranks = self._seated(framed, world, seat, barrier=not terms.peers)
+            stage = Stage(self.session, ranks)
             with stage, closing(board):  # closing ends the ranks, without which the stage would not end
                 return board.run(Tasks(self.session, stage, board, lambda: min(terms.most, self.slots)))
         finally:
@@ -152,6 +155,19 @@ class SparkCluster:
         if self._master().startswith("local["):
             return "127.0.0.1"
         return str(self.session.conf.get("spark.driver.host", "") or socket.gethostbyname(socket.gethostname()))
+
+    @contextmanager
+    def _own_workers(self, apart: bool) -> Iterator[None]:
+        """Ranks made in the block get Python workers that no other task has had: Spark pools them by environment."""
+        if not apart or connect.is_connect(self.session):
+            yield
+            return
+        environment = self.session.sparkContext.environment
+        environment[_APART] = "1"
+        try:
+            yield
+        finally:
+            del environment[_APART]
 
     def _seated(self, framed: Mapping[str, FrameShards], world: int, seat: Mapper, *, barrier: bool) -> DataFrame:
         """The ranks' stage: all data sets as its one input, one partition a rank."""

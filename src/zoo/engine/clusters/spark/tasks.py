@@ -62,7 +62,7 @@ class Tasks:
         return self._stage.coming()
 
     def replace(self, index: int) -> bool:
-        """Spark starts the task again, unless it has failed too often: with ``local[n]``, once; nobody can ask Connect."""
+        """Spark starts the task again, unless it has failed too often: once, with ``local[n]``. Connect is silent."""
         self._failed[index] += 1
         if connect.is_connect(self._session) or self._stage.ended:
             return False

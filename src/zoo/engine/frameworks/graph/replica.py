@@ -106,7 +106,7 @@ class GraphReplica:
             losses, self._rate = self._steps.train(self._arrays, rates)
         else:
             losses, self._rate = self._steps.apply(self._flat, rates)
-        self._arrays = None
+        self._arrays, self._before = None, {}
         if len(self._program.turns) > 1:
             self._losses.append(losses)
         loss = float(losses[self._place])
@@ -116,6 +116,7 @@ class GraphReplica:
     def rewind(self) -> None:
         """Forgets a step whose gradients never came: what updates changed with them."""
         copies.assign(self._session, self._before)
+        self._before = {}
 
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs and what is measured); NaN without a loss. A single number counts for each row."""

@@ -81,7 +81,7 @@ def check_threads(backend: str, wanted: int) -> None:
             f"{backend} computes with {found} threads in this process (pid {os.getpid()}) and keeps them; "
             f"reproducible=True needs {wanted} in every process. Begin the program with "
             f"{_BEGINNINGS[backend].format(wanted)}, or train on a cluster whose ranks are other processes "
-            "(init_orca_context)."
+            "(init_orca_context; of Spark Connect with spark.python.worker.reuse=false)."
         )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo.engine.contracts import Ready
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.torch.lanes import Lanes
 
 FIRST_BYTES = 1 << 20
 """The first bucket is small, so that communication starts early."""
@@ -63,10 +64,14 @@ class Buckets:
         UsageError: a parameter is complex, which cannot be summed over ranks.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], statistics: Sequence[tuple[nn.Module, Tensor]] = ()) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], statistics: Sequence[tuple[nn.Module, Tensor]] = (),
+        lanes: Lanes | None = None,
+    ) -> None:  # fmt: skip
         self._all = tuple(parameters)
         self._trained = tuple(parameter.requires_grad for parameter in self._all)
         self._statistics = tuple(statistics)
+        self._lanes = lanes
         self._ready: Ready | None = None
         self._build(_grouped([p for p in reversed(self._all) if p.requires_grad]))
         self._hooks = [
@@ -116,6 +121,8 @@ class Buckets:
             if module.training:  # statistics at rest are equal already, and must not gather rounding errors
                 buffer.copy_(self._tail[start : start + buffer.numel()].view_as(buffer))
             start += buffer.numel()
+        if self._lanes is not None:
+            self._lanes.take(self._tail[start : FIXED + self._width])
 
     def loss(self) -> float:
         """The step's mean loss over all ranks."""
@@ -136,6 +143,7 @@ class Buckets:
 
     def _build(self, groups: list[list[nn.Parameter]]) -> None:
         self._width = sum(buffer.numel() for _, buffer in self._statistics)
+        self._width += 0 if self._lanes is None else self._lanes.width
         if not groups or groups[-1][0].dtype != torch.float32:
             groups.append([])  # the tail needs a float32 bucket
         tail = FIXED + self._width + sum(len(group) for group in groups)
@@ -185,6 +193,9 @@ class Buckets:
         for _, buffer in self._statistics:
             self._tail[start : start + buffer.numel()] = buffer.reshape(-1)
             start += buffer.numel()
+        if self._lanes is not None:
+            self._tail[start : FIXED + self._width] = self._lanes.changes()
+            start = FIXED + self._width
         if all(slot.filled for slot in self._slots):
             self._tail[start:] = 1.0
         else:

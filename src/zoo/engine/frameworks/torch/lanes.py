@@ -12,7 +12,7 @@ Leaves: gradients and statistics (buckets).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,18 +25,16 @@ class Lanes:
 
     Args:
         model: whose buffers.
-        statistics: those of them that are averaged.
+        statistics: those of them that are averaged (`buckets.statistics_of`).
+        laned: whether the others are to be alike in all lanes.
     """
 
-    def __init__(self, model: nn.Module, statistics: Iterable[Tensor]) -> None:
-        averaged = {id(buffer) for buffer in statistics}
-        named = [(name, buffer) for name, buffer in model.named_buffers() if buffer is not None]
-        self._names = [name for name, buffer in named if id(buffer) not in averaged]
-        self._buffers = [buffer for _, buffer in named]
-        self._alike = [buffer for _, buffer in named if id(buffer) not in averaged]
-        self._before: list[Tensor] = []
-        self._left: list[Tensor] | None = None
-        self._gained: list[Tensor] | None = None
+    def __init__(self, model: nn.Module, statistics: Iterable[tuple[nn.Module, Tensor]], laned: bool) -> None:
+        averaged = {id(buffer) for _, buffer in statistics}
+        self._model, self._laned = model, laned
+        self._alike = {name for name, buffer in model.named_buffers() if id(buffer) not in averaged}
+        self._before: Mapping[str, Tensor] = {}
+        self._left: Mapping[str, Tensor] | None = None
         self._random: Tensor | None = None  # while a step has begun
         self._key: Sequence[int] | None = None
 
@@ -47,10 +45,10 @@ class Lanes:
             key: (seed, epoch, step, lane); None without lanes.
         """
         if self._random is None:
-            self._before = [buffer.clone() for buffer in self._buffers]
+            self._before = self._copies()
             self._random, self._left = torch.get_rng_state(), None
         elif key is not None:
-            _restore(self._buffers, self._before)
+            self._restore(self._before)
         self._key = key
         if key is not None:
             torch.manual_seed(_number(key))
@@ -63,21 +61,18 @@ class Lanes:
         """
         if self._key is None:
             return
+        left = {name: buffer for name, buffer in self._copies().items() if name in self._alike}
         if self._left is None:
-            self._left = [buffer.clone() for buffer in self._alike]
+            self._left = left
             return
-        for name, mine, first in zip(self._names, self._alike, self._left, strict=True):
-            if not torch.equal(mine, first):
-                raise UsageError(
-                    f"the buffer '{name}' of the model depends on the rows of a pass, and reproducible=True cannot "
-                    "tell how ranks would agree on it: only running statistics of torch.nn's normalisation layers "
-                    "are averaged. Keep such values out of buffers, or leave reproducible out."
-                )
+        for name, mine in left.items():
+            if not torch.equal(mine, self._left[name]):
+                raise _depends(name)
 
     def rewind(self) -> None:
         """Forgets the passes of a step."""
         if self._random is not None:
-            _restore(self._buffers, self._before)
+            self._restore(self._before)
             torch.set_rng_state(self._random)
         self._random = None
 
@@ -87,24 +82,64 @@ class Lanes:
         if self._key is None:
             return
         torch.manual_seed(_number(self._key[:-1]))
-        before = {id(buffer): value for buffer, value in zip(self._buffers, self._before, strict=True)}
-        if self._left is not None:
-            _restore(self._alike, self._left)
-            self._gained = [mine - before[id(mine)] if _counts(mine) else mine for mine in self._alike]
-        else:
-            for at, mine in enumerate(self._alike):
-                mine.copy_(before[id(mine)])
-                if _counts(mine):  # other ranks had rows
-                    mine += self._gained[at] if self._gained is not None else self._names[at].endswith("_tracked")
+        self._restore({name: self._before[name] for name in self._alike} | dict(self._left or {}))
+
+    @property
+    def width(self) -> int:
+        """Numbers of `changes`."""
+        return sum(buffer.numel() for name, buffer in self._now().items() if self._moves(name, buffer))
+
+    def changes(self) -> Tensor:
+        """By how much this pass has changed the buffers that are not averaged."""
+        moved = [(mine - self._before[name]).reshape(-1).float() for name, mine in self._moving()]
+        return torch.cat(moved) if moved else torch.empty(0)
+
+    def take(self, changes: Tensor) -> None:
+        """Gives each of these buffers the change that all lanes agree on, also on a rank that had no rows.
+
+        Args:
+            changes: their average, which has the same bits on every rank.
+
+        Raises:
+            UsageError: it is not the change of this rank's own lanes.
+        """
+        start = 0
+        for name, mine in self._moving():
+            change = changes[start : start + mine.numel()].view_as(mine)
+            if self._left is not None and not torch.allclose(change, (self._left[name] - self._before[name]).float()):
+                raise _depends(name)
+            mine.copy_(self._before[name] + (change if mine.is_floating_point() else change.round()).to(mine.dtype))
+            start += mine.numel()
+
+    def _moving(self) -> list[tuple[str, Tensor]]:
+        return [(name, mine) for name, mine in self._now().items() if self._moves(name, mine)]
+
+    def _moves(self, name: str, buffer: Tensor) -> bool:
+        return self._laned and name in self._alike and (buffer.is_floating_point() or _counts(buffer))
+
+    def _now(self) -> dict[str, Tensor]:
+        """The buffers, asked anew: a model may have put other tensors in their place."""
+        return {name: buffer for name, buffer in self._model.named_buffers() if buffer is not None}
+
+    def _copies(self) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self._now().items()}
+
+    def _restore(self, values: Mapping[str, Tensor]) -> None:
+        now = self._now()
+        for name, value in values.items():
+            now[name].copy_(value)
+
+
+def _depends(name: str) -> UsageError:
+    return UsageError(
+        f"the buffer '{name}' of the model depends on the rows of a pass, and reproducible=True cannot "
+        "tell how ranks would agree on it: only running statistics of torch.nn's normalisation layers "
+        "are averaged. Keep such values out of buffers, or leave reproducible out."
+    )
 
 
 def _counts(buffer: Tensor) -> bool:
     return not buffer.is_floating_point() and not buffer.is_complex() and buffer.dtype != torch.bool
-
-
-def _restore(buffers: Iterable[Tensor], values: Iterable[Tensor]) -> None:
-    for buffer, value in zip(buffers, values, strict=True):
-        buffer.copy_(value)
 
 
 def _number(key: Sequence[int]) -> int:

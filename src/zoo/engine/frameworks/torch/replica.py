@@ -54,7 +54,9 @@ class TorchReplica:
         self._place = to_device(self._device)
         self._parameters = _trained(parts)
         self._buckets: Buckets | None = None
-        self._lanes = None if settings.rank.alone else _lanes_of(parts.model)
+        self._lanes = (
+            None if settings.rank.alone else Lanes(parts.model, statistics_of(parts.model), settings.rank.lanes > 0)
+        )
         self._runner = Runner(parts, settings, self._default_forward)
         self._hooked = bool(settings.callbacks)
         self._own_backward = self._runner.overrides("on_iter_backward")
@@ -333,7 +335,7 @@ class TorchReplica:
         if self._buckets is None or not self._buckets.matches(self._parameters):
             if self._buckets is not None:
                 self._buckets.remove()
-            self._buckets = Buckets(self._parameters, statistics_of(self._model))
+            self._buckets = Buckets(self._parameters, statistics_of(self._model), self._lanes)
         return self._buckets
 
     def _wake(self) -> None:
@@ -364,10 +366,6 @@ class TorchReplica:
         torch.set_rng_state(torch.from_numpy(cpu))
         if self._device.type == "cuda" and "rng/cuda" in arrays:
             torch.cuda.set_rng_state(torch.from_numpy(np.array(arrays["rng/cuda"])), self._device)
-
-
-def _lanes_of(model: torch.nn.Module) -> Lanes:
-    return Lanes(model, [buffer for _, buffer in statistics_of(model)])
 
 
 def _trained(parts: Parts) -> tuple[torch.nn.Parameter, ...]:
