@@ -194,6 +194,10 @@ class Collective(Protocol):
         Source: weighted synchronous SGD; Dai et al., "BigDL", SoCC 2019, sec. 3.
         """
 
+    @property
+    def moved(self) -> int:
+        """Bytes that this rank has sent to others, as far as they are many."""
+
     def abort(self) -> None:
         """From another thread: every call that waits for a peer raises `PeerLost`."""
 

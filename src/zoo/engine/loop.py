@@ -25,7 +25,7 @@ from zoo.engine import checkpoint
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Seat, Shards, Sink, State
 from zoo.engine.errors import PeerLost, TrainingDiverged
-from zoo.engine.events.events import Checkpointed, EpochEnded, Regrouped, RunStarted, Tick, Validated
+from zoo.engine.events.events import Checkpointed, EpochEnded, Measured, Regrouped, RunStarted, Tick, Validated
 from zoo.engine.jobs import FitJob
 from zoo.engine.meter import Meter
 from zoo.engine.progress import Progress
@@ -118,10 +118,11 @@ class _Run:
         self.collective: Collective
         self._meter: Meter | None = None
         self._wish = False
+        self._moved = 0
 
     def to_the_end(self, collective: Collective, generation: int) -> Trained:
         """Trains with the ranks of a group, from where the one stands that came furthest."""
-        self.collective, self._generation = collective, generation
+        self.collective, self._generation, self._moved = collective, generation, collective.moved
         self._meet()
         if self.at.stage is Stage.NEW:
             self._tell_beginning()
@@ -174,7 +175,7 @@ class _Run:
         self.at = standing
         if standing.stage >= Stage.STEPPED:
             self._meter = Meter(standing.progress, self._listener(), standing.sums)
-            self._meter.own_rows = meter.own_rows if meter is not None and opened else 0
+            self._meter.usage.update(meter.usage if meter is not None and opened else {})
             if not opened:
                 self.replica.notice("before_train_epoch", standing.progress, {})
 
@@ -206,11 +207,16 @@ class _Run:
         return False
 
     def _step(self, batches: tuple[Batch, ...], total: int, meter: Meter) -> None:
+        began = time.perf_counter()
         with self.collective.average([batch.weight / total for batch in batches]) as passes:
             for batch, ready in zip(batches, passes, strict=True):
                 self.replica.backward(batch, ready)
+            computed = time.perf_counter()
+        arrived = time.perf_counter()
         progress = self.at.progress
         progress = progress.after_step(self.replica.update(progress), total)
+        meter.usage["syncing"] += arrived - computed
+        meter.usage["computing"] += time.perf_counter() - began - (arrived - computed)
         self._check(progress)
         meter.add(progress, self.replica.readings, sum(batch.weight for batch in batches), total)
         stop = self.at.stop
@@ -251,7 +257,12 @@ class _Run:
         assert self._meter is not None
         self._meter.tell()
         measured = {f"train_{name}": value for name, value in self.replica.tally(self.collective.sum).items()}
-        self._move(Stage.COUNTED, stats=self._meter.sums.stats(self.at.progress.epoch) | measured)
+        moved, self._moved = self.collective.moved - self._moved, self.collective.moved
+        ranks = tuple(self.collective.gather(self._meter.measured(moved)))
+        sums, epoch = self._meter.sums, self.at.progress.epoch
+        self._tell(Measured(epoch, sums.steps, sums.rows, self._meter.seconds(), ranks))
+        share = tuple(int(rank["rows"]) for rank in ranks)
+        self._move(Stage.COUNTED, stats=sums.stats(epoch) | measured, share=share)
 
     def _epoch_border(self, meter: Meter) -> None:
         """What is due behind an epoch, or behind its last step: once, and on this side of the border."""
@@ -259,8 +270,7 @@ class _Run:
         if _due(self.job.validate, step, progress):
             progress, results = self._scored(progress)
             stats |= {f"val_{name}": value for name, value in results.items()}
-        share = tuple(self.collective.gather(meter.own_rows))
-        self._tell(EpochEnded(progress.epoch, progress.step, stats, meter.seconds(), share))
+        self._tell(EpochEnded(progress.epoch, progress.step, stats, meter.seconds(), self.at.share))
         self._move(Stage.COUNTED, stop=self._heard("after_train_epoch", progress, stats))
         if _due(self.job.checkpoint, step, progress):  # last: it shall know the next epoch's learning rate
             self._checkpoint(progress)
@@ -322,7 +332,12 @@ class _Run:
         extent, rank, progress = self.train.extent, self.rank, self.at.progress
         rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
         threads = rank.threads, rank.inter_threads
-        self._tell(RunStarted("fit", rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads))
+        self._tell(
+            RunStarted(
+                "fit", rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads,
+                recovery=self.job.recovery, virtual_ranks=self.job.virtual_ranks,
+            )
+        )  # fmt: skip
 
     def _listener(self) -> Sink | None:
         return self.seat if self.rank.index == 0 else None

@@ -6,6 +6,8 @@ Leaves: steps themselves (loop), who listens (events.sinks).
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,13 +58,13 @@ class Meter:
     Attributes:
         sums: of the epoch so far.
         waiting: seconds blocked on data since the last word.
-        own_rows: rows that this rank has trained on.
+        usage: what this rank has done in the epoch: ``rows``, and the seconds ``computing``, ``waiting``, ``syncing``.
     """
 
     def __init__(self, progress: Progress, sink: Sink | None, sums: Sums | None = None) -> None:
         self.sums = sums or Sums()
         self.waiting = 0.0
-        self.own_rows = 0
+        self.usage = dict.fromkeys(("rows", "computing", "waiting", "syncing"), 0.0)
         self._sink = sink
         self._epoch, self._first = progress.epoch, progress.step + 1
         self._losses: list[float] = []
@@ -83,7 +85,7 @@ class Meter:
         self._losses.append(progress.loss)
         self._readings.append(readings)
         self._rows += total
-        self.own_rows += own
+        self.usage["rows"] += own
         sums = self.sums
         sums.steps += 1
         sums.rows += total
@@ -103,8 +105,18 @@ class Meter:
                 self._epoch, self._in_epoch, read,
             )  # fmt: skip
             self._sink.put(event)
+        self.usage["waiting"] += self.waiting
         self._first += len(self._losses)
         self._losses, self._readings, self._rows, self.waiting, self._told = [], [], 0, 0.0, now
+
+    def measured(self, moved: int) -> dict[str, float]:
+        """What this rank has done in the epoch so far, after `tell`.
+
+        Args:
+            moved: bytes that it has sent to other ranks meanwhile.
+        """
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {**self.usage, "seconds": self.seconds(), "moved": float(moved), "memory": float(memory)}
 
     def seconds(self) -> float:
         """Since the epoch began."""

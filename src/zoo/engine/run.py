@@ -98,6 +98,7 @@ def fit(
         )
     began = time.perf_counter()
     placed = _Witness(sink, str(cluster))
+    job = dataclasses.replace(job, recovery=recovery_of(job, max(world, most)))
     try:
         trained = _attempts(job, shards, cluster, (world, most), placed)
     except BaseException as error:
@@ -109,11 +110,18 @@ def fit(
     return trained
 
 
+def recovery_of(job: FitJob, world: int) -> str:
+    """The strongest recovery that a job asks for and so many ranks can give; empty for none that was asked for."""
+    if job.recovery == "none" or (job.recovery in ("", "peers") and world > 1):
+        return job.recovery or "peers"
+    return "checkpoint" if job.checkpoint_dir and job.checkpoint is not None else ""
+
+
 def terms_of(job: FitJob, world: int, most: int = 0) -> Terms:
-    """On what terms a job's gang runs: with the strongest recovery that it asks for."""
+    """On what terms a job's gang runs."""
     return Terms(
         stall_timeout=job.stall_timeout,
-        peers=job.recovery in ("", "peers") and world > 1,
+        peers=job.recovery == "peers" and world > 1,
         attempts=job.attempts,
         patience=SHRINK_SECONDS if most else TERMS.patience,
         most=most,

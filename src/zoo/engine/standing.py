@@ -41,6 +41,7 @@ class Standing:
         stop: whether the ranks have agreed to stop.
         sums: of the epoch so far.
         stats: of the epoch, once it is counted up.
+        share: rows that each rank had in it.
         epochs: of those before.
     """
 
@@ -51,6 +52,7 @@ class Standing:
     stop: bool = False
     sums: Sums = field(default_factory=Sums)
     stats: Mapping[str, float] = field(default_factory=dict)
+    share: tuple[int, ...] = ()
     epochs: tuple[Mapping[str, float], ...] = ()
 
     @property

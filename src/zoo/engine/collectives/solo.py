@@ -22,6 +22,7 @@ def _keep(bucket: Array) -> None:
 class Solo:
     """The `Collective` of one rank."""
 
+    moved = 0
     _whole: AbstractContextManager[Sequence[Ready]] = nullcontext((_keep,))
 
     def sum(self, values: np.ndarray) -> np.ndarray:

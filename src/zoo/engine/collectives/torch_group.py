@@ -67,6 +67,7 @@ class TorchGroup:
         self._rank = rank
         self._meetings = self._source = 0
         self._aborted = False
+        self.moved = 0
         before = _sockets()
         self._own: Callable[[], Iterable[int]] = lambda: _sockets() - before
         guard(self.abort)
@@ -122,6 +123,7 @@ class TorchGroup:
     def exchange(self, outgoing: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Sends `outgoing[i]`, a 1-d uint8 array, to rank i; returns what each rank has sent here, in rank order."""
         sizes = [piece.size for piece in outgoing]
+        self.moved += sum(sizes) - sizes[self._rank.index]
         with self._watch("exchange"):
             table = self._gather_array(np.array(sizes, np.int64))
             coming = [int(row[self._rank.index]) for row in table]
@@ -166,6 +168,7 @@ class TorchGroup:
             tensor = torch.from_numpy(bucket) if isinstance(bucket, np.ndarray) else bucket
             if share != 1:
                 tensor.mul_(share)
+            self.moved += ring_bytes(tensor, self._rank.world)
             with self._watch("average"):
                 started.append(dist.all_reduce(tensor, async_op=True))
 
@@ -273,6 +276,11 @@ class TorchGroup:
                 f"rank {self._rank.index} of {self._rank.world} lost a peer during {what}: {error}. "
                 "The peer's own error, if it had one, is the cause to look for."
             ) from error
+
+
+def ring_bytes(tensor: torch.Tensor, world: int) -> int:
+    """What each rank sends to have a tensor summed over all: (world - 1) / world of it, twice."""
+    return 2 * (world - 1) * tensor.numel() * tensor.element_size() // world
 
 
 def _sockets() -> set[int]:

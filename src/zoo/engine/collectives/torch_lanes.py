@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from zoo.engine.collectives.solo import Solo
-from zoo.engine.collectives.torch_group import TorchGroup
+from zoo.engine.collectives.torch_group import TorchGroup, ring_bytes
 from zoo.engine.collectives.tree import Pile, Span, additions, subtrees
 from zoo.engine.contracts import Array, Guard, Rank, Ready
 from zoo.engine.values import part_of
@@ -64,6 +64,7 @@ class LanedGroup(TorchGroup):
 
         def start(pile: Pile, bucket: torch.Tensor) -> None:
             with self._watch("average"):
+                self.moved += sum(ring_bytes(each, self._rank.world) for each in pile.sums[:1])
                 waiting.append((_Exchange(pile.sums, self._sums, self._rank.index), bucket))
 
         yield _Step(self._own_counts, self._rank.world, start).passes(shares)

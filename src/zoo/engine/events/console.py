@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import IO, Protocol
 
-from zoo.engine.events.events import EpochEnded, Event, Logged, Resumed, RunEnded, RunStarted, StepsEnded, Validated
+from zoo.engine.events.events import (
+    EpochEnded,
+    Event,
+    Logged,
+    RankLeft,
+    Regrouped,
+    Resumed,
+    RunEnded,
+    RunStarted,
+    StepsEnded,
+    Validated,
+)
 from zoo.engine.events.live import LiveView, Now
 from zoo.engine.optional import installed
 
@@ -67,6 +79,7 @@ class ConsoleSink:
         self._epoch = _Epoch(None)
         self._validated: dict[str, float] = {}
         self._warned_of_share = False
+        self._lost_at = 0.0
 
     def put(self, event: Event) -> None:
         """Says what is to be said of `event`."""
@@ -82,6 +95,14 @@ class ConsoleSink:
                 self._epoch_ended(event)
             case Resumed():
                 self._resumed(event)
+            case RankLeft():
+                self._lost_at = time.monotonic()
+                self._view.line(
+                    f"rank {event.rank} {event.reason}; the others wait for another in its place", "warning"
+                )
+            case Regrouped():
+                later = time.monotonic() - self._lost_at
+                self._view.line(f"training goes on from step {event.step:,}, {later:.1f} s later", "warning")
             case Logged():
                 self._logged(event)
             case RunEnded():
@@ -135,7 +156,8 @@ class ConsoleSink:
             self._view.show(Now(self._title(event.epoch + 1), 0, steps, ""))
 
     def _resumed(self, event: Resumed) -> None:
-        place = f"step {event.step:,} ({event.path})" if event.path else "the beginning"
+        place = f"step {event.step:,}" if event.step else "the beginning"
+        place += f" ({event.path})" if event.path else ""
         self._view.line(f"attempt {event.attempt} goes on from {place} after: {event.reason}", "warning")
         self._epoch = _Epoch(self._epoch.steps)
 

@@ -33,6 +33,8 @@ class RunStarted(Event):
         epochs: epoch at which the run will end; None where a trigger decides.
         place: the cluster, in words, e.g. ``"Spark local[2]"``.
         threads: of each rank: (that share one operation, operations side by side).
+        recovery: what is done when a rank is lost: ``"peers"``, ``"checkpoint"``, ``"none"``; empty for nothing.
+        virtual_ranks: into which each step is cut, of a reproducible run; else 0.
     """
 
     kind: str
@@ -43,6 +45,8 @@ class RunStarted(Event):
     epochs: int | None
     place: str = ""
     threads: tuple[int, int] = (1, 1)
+    recovery: str = ""
+    virtual_ranks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,26 @@ class EpochEnded(Event):
     stats: Mapping[str, float]
     seconds: float
     share: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Event):
+    """What an epoch took, or what there was of it.
+
+    Attributes:
+        epoch: epochs completed before it.
+        steps: done in it.
+        rows: trained on in them, over all ranks.
+        seconds: on the first rank.
+        ranks: of each rank ``rows``, ``seconds``, ``computing``, ``waiting`` (for data) and ``syncing`` (with other
+            ranks) in seconds, ``moved`` (bytes sent to other ranks) and ``memory`` (the largest so far, in bytes).
+    """
+
+    epoch: int
+    steps: int
+    rows: int
+    seconds: float
+    ranks: tuple[Mapping[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)

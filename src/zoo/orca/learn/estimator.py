@@ -16,6 +16,7 @@ from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.errors import UsageError
+from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
 from zoo.engine.events.tensorboard import read_scalars
 from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob
@@ -74,6 +75,7 @@ class Estimator:
         self._clip: ConstantClip | NormClip | None = None
         self._summaries: tuple[str, str] | None = None
         self._schema: tuple[columns.ArraySpec, ...] = ()
+        self._reporter = Reporter()
 
     # --- the three verbs ---------------------------------------------------------------------------------------------
 
@@ -182,7 +184,8 @@ class Estimator:
             asks_to_stop=bool(called),
         )
         fewest, most = workers_of(workers, self._world(cluster))
-        with self._listening() as sink:
+        self._reporter = Reporter()
+        with self._listening(reporter=self._reporter) as sink:
             trained = run.fit(job, shards, cluster, fewest, sink, most)
         self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
         self._position = job.position(trained.progress)
@@ -377,6 +380,16 @@ class Estimator:
         place = self._summary_place()
         return read_scalars(*place, "validation", tag) if place else None
 
+    def report(self) -> Report:
+        """The last `fit` in numbers: speed, where the time went, memory, losses and recoveries; prints as text.
+
+        Raises:
+            UsageError: nothing has been trained yet.
+        """
+        if self._reporter.report is None:
+            raise UsageError("nothing to report yet: call fit() first.")
+        return self._reporter.report
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _adapt(self, data: Any, features: Names, labels: Names) -> Adapted:
@@ -411,7 +424,7 @@ class Estimator:
         return self._summaries or ((self._model_dir, "summaries") if self._model_dir else None)
 
     @contextmanager
-    def _listening(self, summaries: bool = True) -> Iterator[Fan]:
+    def _listening(self, summaries: bool = True, reporter: Reporter | None = None) -> Iterator[Fan]:
         place = self._summary_place() if summaries else None
-        with listening(place, self._run_dir, [metric.name for metric in self._metrics]) as fan:
+        with listening(place, self._run_dir, [metric.name for metric in self._metrics], reporter) as fan:
             yield fan
