@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from zoo.engine.clusters.channel import Frames, Stranger, frame, new_token, welcome
+from zoo.engine.clusters.channel import Frames, Garbled, Stranger, frame, listener, new_token, welcome
 from zoo.engine.clusters.failures import Failure, raised
 from zoo.engine.clusters.membership import Member, Membership, Order, State
 from zoo.engine.contracts import Sink, Terms
 from zoo.engine.errors import GangYielded, RankLost, RankStalled
-from zoo.engine.events.events import RankLeft
+from zoo.engine.events.events import RankLeft, Refused
 
 JOIN_SECONDS = 180.0
 GIVE_SECONDS = 60.0
@@ -30,6 +30,7 @@ GRACE_SECONDS = 3.0
 EXIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
 _SIGN_SECONDS = 1.0
+_AT_ONCE = 64  # handshakes
 _BROKE = "ended without a word (its connection broke)"
 _NOBODY: Mapping[int, str] = {}
 
@@ -146,10 +147,15 @@ class Board:
         """Whether no rank has ever come."""
         return not self._next and self._arrivals.empty()
 
-    def listen(self, host: str) -> tuple[str, int]:
-        """Opens a TCP port on `host` for ranks that prove the token; returns its address."""
-        self._door = _Door(host, self.token, self._arrivals)
+    def listen(self, host: str, ports: range | None = None) -> tuple[str, int]:
+        """Opens a TCP port on `host`, one of `ports`, for ranks that prove the token; returns its address."""
+        self._door = _Door(listener(host, ports), self.token, self._arrivals)
         return self._door.address
+
+    @property
+    def refused(self) -> int:
+        """Connections that did not prove the token."""
+        return self._door.refused if self._door is not None else 0
 
     def attach(self, index: int, connection: socket.socket) -> None:
         """Takes a connection that needs no proof (one end of a socket pair)."""
@@ -182,8 +188,12 @@ class Board:
 
     def close(self) -> None:
         """Tells ranks that are still there to end, and closes every socket. Idempotent."""
-        if self._door is not None:
+        if self._door is not None and not self._door.closed:
             self._door.close()
+            if self.refused:
+                self._sink.put(Refused(self.refused, self._door.last))
+        while not self._arrivals.empty():
+            self._arrivals.get()[1].close()
         for member in self._members.values():
             if not self._membership.finished:
                 self._tell(member, "abort")
@@ -222,8 +232,13 @@ class Board:
         if not data:
             self._lose(number, _BROKE)
             return
-        for kind, payload in member.frames.feed(data):
-            self._take(number, member, kind, payload)
+        try:
+            messages = member.frames.feed(data)
+        except Garbled as error:
+            self._lose(number, f"sent what is no message: {error}")
+            return
+        for message in messages:
+            self._take(number, member, *message)
 
     def _take(self, number: Member, member: _Member, kind: str, payload: Any) -> None:
         seat, membership = member.seat, self._membership
@@ -483,16 +498,29 @@ class _Patience:
 
 
 class _Door:
-    """A listening socket that lets in whoever proves the token."""
+    """A listening socket that lets in whoever proves the token, and counts all others.
 
-    def __init__(self, host: str, token: str, arrivals: queue.SimpleQueue[tuple[int, socket.socket]]) -> None:
-        self._server = socket.create_server((host, 0), backlog=64)
-        self.address: tuple[str, int] = (host, self._server.getsockname()[1])
+    Attributes:
+        address: where it listens.
+        refused: connections that were not let in.
+        last: where the last of them came from.
+    """
+
+    def __init__(
+        self, server: socket.socket, token: str, arrivals: queue.SimpleQueue[tuple[int, socket.socket]]
+    ) -> None:  # fmt: skip
+        self._server = server
+        self.address: tuple[str, int] = server.getsockname()[:2]
+        self.refused, self.last, self.closed = 0, "", False
         self._token, self._arrivals = token, arrivals
+        self._busy = threading.BoundedSemaphore(_AT_ONCE)
+        self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="zoo-door", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
+        """Lets nobody in any more. Idempotent."""
+        self.closed = True
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._server.close()
@@ -501,13 +529,24 @@ class _Door:
     def _serve(self) -> None:
         while True:
             try:
-                connection, _ = self._server.accept()
+                connection, peer = self._server.accept()
             except OSError:
                 return
-            threading.Thread(target=self._admit, args=(connection,), name="zoo-welcome", daemon=True).start()
+            if not self._busy.acquire(timeout=GRACE_SECONDS):  # so many say nothing: a rank comes again
+                self._refuse(connection, peer[0])
+                continue
+            threading.Thread(target=self._admit, args=(connection, peer[0]), name="zoo-welcome", daemon=True).start()
 
-    def _admit(self, connection: socket.socket) -> None:
+    def _admit(self, connection: socket.socket, peer: str) -> None:
         try:
             self._arrivals.put((welcome(connection, self._token), connection))
         except Stranger:
-            connection.close()
+            self._refuse(connection, peer)
+        finally:
+            self._busy.release()
+
+    def _refuse(self, connection: socket.socket, peer: str) -> None:
+        connection.close()
+        with self._counting:
+            self.refused += 1
+            self.last = peer

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
-from zoo.engine.clusters.channel import frame, receive
+from zoo.engine.clusters.channel import frame, listener, receive
 from zoo.engine.clusters.failures import Failure, own_line_of
 from zoo.engine.contracts import Rank, Shards, Sink
 from zoo.engine.errors import PeerLost
@@ -58,10 +58,13 @@ class Wire:
         connection: to the driver.
         rank: who this is, before it meets the others.
         reference: by which its cluster finds its process.
+        ports: where it may listen; None for any.
     """
 
-    def __init__(self, connection: socket.socket, rank: Rank, reference: int = 0) -> None:
-        self._connection, self._reference = connection, reference
+    def __init__(
+        self, connection: socket.socket, rank: Rank, reference: int = 0, ports: range | None = None
+    ) -> None:  # fmt: skip
+        self._connection, self._reference, self._ports = connection, reference, ports
         self._rank = rank
         self._lock = threading.Lock()
         self._moves = 0
@@ -152,7 +155,7 @@ class Wire:
         """Stands outside any group until the next is formed. Every rank has a port open: any may become the meeting."""
         if self._opened is not None:
             self._opened.close()
-        self._opened = socket.create_server((self._rank.host, 0))
+        self._opened = listener(self._rank.host, self._ports)
         port = self._opened.getsockname()[1]
         self.send("ready", (left, (self._rank.host, port), place, self._reference))
         while (order := self._order({("start", None), ("give", None)})) is None:
@@ -199,7 +202,8 @@ class Wire:
 
 
 def sit(
-    connection: socket.socket, rank: Rank, packed: Parcel, shards: Mapping[str, Shards], reference: int = 0
+    connection: socket.socket, rank: Rank, packed: Parcel, shards: Mapping[str, Shards], reference: int = 0,
+    ports: range | None = None,
 ) -> None:  # fmt: skip
     """Unpacks the task, runs it as a rank of a gang, and tells the driver how all of that went.
 
@@ -209,11 +213,12 @@ def sit(
         packed: (what to run, data that it takes along).
         shards: the task's other data.
         reference: by which the cluster finds this process.
+        ports: where it may listen; None for any.
 
     Raises:
         BaseException: what the task raised, after the driver was told.
     """
-    wire = Wire(connection, rank, reference)
+    wire = Wire(connection, rank, reference, ports)
     try:
         task, carried = packed.open()
         rank = wire.meet()

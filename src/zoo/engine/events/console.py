@@ -18,6 +18,7 @@ from zoo.engine.events.events import (
     Event,
     Logged,
     RankLeft,
+    Refused,
     Regrouped,
     Resumed,
     RunEnded,
@@ -99,6 +100,10 @@ class ConsoleSink:
                 self._lost_at = time.monotonic()
                 self._view.line(
                     f"rank {event.rank} {event.reason}; the others wait for another in its place", "warning"
+                )
+            case Refused():
+                self._view.line(
+                    f"{event.count} connections without the job's token were refused ({event.last})", "warning"
                 )
             case Regrouped():
                 later = time.monotonic() - self._lost_at

@@ -200,6 +200,19 @@ class Logged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """Connections to the driver's port were refused, for they did not prove the gang's token.
+
+    Attributes:
+        count: how many.
+        last: the address of the last one.
+    """
+
+    count: int
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded(Event):
     """A run came to its end.
 

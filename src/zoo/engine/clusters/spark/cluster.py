@@ -9,6 +9,7 @@ of their own to the driver's board, so that an error is told within a second and
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,7 @@ from zoo.engine.clusters.spark.store import FrameStore
 from zoo.engine.clusters.spark.tasks import Stage, Tasks
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
 from zoo.engine.data.objects import ObjectRows, Reading
-from zoo.engine.errors import NotEnoughSlots
+from zoo.engine.errors import NotEnoughSlots, UsageError
 from zoo.engine.parcels import Parcel
 from zoo.engine.values import TERMS
 
@@ -76,7 +77,9 @@ class SparkCluster:
         self._check(world)
         board = Board(world, sink, terms)
         try:
-            place = _Place(board.listen(self._driver_address()), board.token, world, self._threads(world))
+            ports = ports_of(self.session)
+            address = board.listen(self._driver_address(), ports)
+            place = _Place(address, board.token, world, self._threads(world), ports)
             framed = {name: found for name, one in shards.items() if (found := _frame_of(one)) is not None}
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
@@ -196,6 +199,7 @@ class _Place:
     token: str
     world: int
     threads: int
+    ports: range | None
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ def _seat(
         dealer = Dealer(batches, max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
-            sit(connection, rank, packed, own, context.taskAttemptId())
+            sit(connection, rank, packed, own, context.taskAttemptId(), place.ports)
         except Exception:  # noqa: BLE001, S110  the driver has been told; Spark would only print it again, in Java
             pass
         finally:
@@ -265,6 +269,21 @@ def _opened(fn: Mapper, shards: Shards, pieces: int) -> Mapper:
                 yield from fn(rows for _, rows in shards.open(index, pieces))
 
     return opened
+
+
+def ports_of(session: SparkSession) -> range | None:
+    """The ports of ``spark.zoo.ports=<first>-<last>``, at which driver and ranks may listen; None for any.
+
+    Raises:
+        UsageError: the setting says something else.
+    """
+    said = str(session.conf.get("spark.zoo.ports", "") or "")
+    if not said:
+        return None
+    found = re.fullmatch(r"\s*(\d+)\s*-\s*(\d+)\s*", said)
+    if found is None or not 0 < int(found[1]) <= int(found[2]) < 1 << 16:
+        raise UsageError(f"spark.zoo.ports is a range like 40000-40099. Received: {said!r}")
+    return range(int(found[1]), int(found[2]) + 1)
 
 
 def _device(context: Any) -> str:
