@@ -36,6 +36,8 @@ BENCHMARKS = {
     "keras-torch": "keras_steps:torch",
     "graph": "graph_steps:rows",
     "threads": "threads:rows",
+    "reproducible": "reproducible:rows",
+    "recovery": "recovery:rows",
     "spark-fit": "spark_fit:rows",
     "ingest-frames": "ingest:from_frames",
     "ingest-paths": "ingest:from_paths",

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-ON_SPARK = {"spark-fit", "ingest-frames", "predict"}
+ON_SPARK = {"spark-fit", "ingest-frames", "predict", "recovery"}
 IN_TENSORFLOW = {"graph", "threads"}
 OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Keras with one backend
 EXPECTED = {"steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
-            "ingest-paths": 1, "predict": 2, "first-step": 1, "import": 1, "memory": 1,
+            "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1, "memory": 1,
             **dict.fromkeys(OF_KERAS, 4)}  # fmt: skip
 
 
