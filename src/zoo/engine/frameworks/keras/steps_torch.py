@@ -71,7 +71,7 @@ class CompiledSteps:
             variable.assign(value)
 
     def seed(self, number: int) -> None:
-        torch.manual_seed(number)  # of which a Dropout without a seed draws
+        torch.default_generator.manual_seed(number)  # of which a Dropout without a seed draws
 
     def pull(self, group: str = ALL) -> None:
         """The variables are Keras' own."""
