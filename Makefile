@@ -53,8 +53,8 @@ test-keras: $(READY)  ## the tests of Keras on its other backends: JAX and PyTor
 test-tensorflow: $(READY)  ## the tests of TensorFlow graphs and TFPark
 	$(BIN)/python -m pytest -m tensorflow
 
-test-cluster: $(READY)  ## the tests that start a Spark standalone cluster on this machine and kill parts of it
-	$(BIN)/python -m pytest -m cluster
+test-cluster: $(READY)  ## the tests of equal bits and of recovery, and those that start a Spark standalone cluster
+	$(BIN)/python -m pytest -m "cluster or exact"
 
 test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu

@@ -19,6 +19,7 @@ from models import CLASSES, ITEMS, USERS, numbers, ratings
 
 from zoo.engine import loop
 from zoo.engine.clusters.local import LocalCluster
+from zoo.engine.clusters.seat import Here
 from zoo.engine.contracts import Rank, Shards, Sink
 from zoo.engine.data.shards import from_arrays
 from zoo.engine.events.sinks import MemorySink
@@ -126,7 +127,7 @@ def _one_rank(setup: Setup, size: str) -> tuple[list[float], list[float]]:
     job, shards = _job(setup, size)
     rival = _Rival(setup, size)
     timed = _Timed(shards, rival.epoch)
-    loop.fit(job, Rank(), {loop.TRAIN: timed}, MemorySink())
+    loop.fit(job, Rank(), {loop.TRAIN: timed}, Here(MemorySink()))
     return timed.seconds[1:], rival.seconds[1:]
 
 
@@ -135,7 +136,7 @@ def _two_ranks(setup: Setup, size: str) -> list[float]:
 
     def task(rank: Rank, given: Mapping[str, Shards], sink: Sink) -> list[float]:
         timed = _Timed(given[loop.TRAIN], lambda: None)
-        loop.fit(job, rank, {loop.TRAIN: timed}, sink)
+        loop.fit(job, rank, {loop.TRAIN: timed}, Here(sink))
         return timed.seconds[1:]
 
     first, second = LocalCluster(2).gang(task, {loop.TRAIN: shards}, 2, MemorySink())

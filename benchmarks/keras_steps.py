@@ -22,6 +22,7 @@ from models import CLASSES, ITEMS, USERS, numbers, ratings
 
 from zoo.engine import loop
 from zoo.engine.clusters.local import LocalCluster
+from zoo.engine.clusters.seat import Here
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Shards, Sink
 from zoo.engine.data.shards import from_arrays
@@ -116,7 +117,7 @@ def _one_rank(setup: Setup, backend: str, size: str) -> tuple[list[float], list[
     features, labels = setup.data(STEPS[size] * setup.batch_size)
     rival = _Rival(partial(_their_fit, setup, features, labels, EPOCHS[size]))
     paired = _Timed(shards, rival.epoch)
-    loop.fit(job, Rank(), {loop.TRAIN: paired}, MemorySink())
+    loop.fit(job, Rank(), {loop.TRAIN: paired}, Here(MemorySink()))
     rival.join()
     return paired.seconds[1:], rival.seconds[1:]
 
@@ -131,7 +132,7 @@ def _two_ranks(setup: Setup, backend: str, size: str) -> list[float]:
 
     def task(rank: Rank, given: Mapping[str, Shards], sink: Sink) -> list[float]:
         timed = _Timed(given[loop.TRAIN], lambda: None)
-        loop.fit(job, rank, {loop.TRAIN: timed}, sink)
+        loop.fit(job, rank, {loop.TRAIN: timed}, Here(sink))
         return timed.seconds[1:]
 
     first, second = LocalCluster(2).gang(task, {loop.TRAIN: shards}, 2, MemorySink())

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from zoo.engine import loop
 from zoo.engine.clusters.local import LocalCluster
+from zoo.engine.clusters.seat import Here
 from zoo.engine.collectives.solo import Solo
 from zoo.engine.contracts import Batch, Collective, FeedRequest, Rank, Shards, Sink
 from zoo.engine.data.feed import RowFeed
@@ -85,7 +86,7 @@ def _times(setup: Setup, size: str, world: int) -> list[Times]:
 def _in_turns(job: FitJob, setup: Setup, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Times:
     rivals: list[_Rival] = []
     paired = _Paired(shards[loop.TRAIN], setup, rivals)
-    trained = loop.fit(job, rank, {loop.TRAIN: paired}, sink)
+    trained = loop.fit(job, rank, {loop.TRAIN: paired}, Here(sink))
     (rival,) = rivals
     return Times(tuple(rival.ours[1:]), tuple(rival.theirs[1:]), rival.apart(trained.state))
 

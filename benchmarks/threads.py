@@ -74,6 +74,7 @@ def _main(name: str, size: str, division: Division) -> float:
 
     from zoo.engine import loop
     from zoo.engine.clusters.local import LocalCluster
+    from zoo.engine.clusters.seat import Here
     from zoo.engine.contracts import Rank, Shards, Sink
     from zoo.engine.data.shards import from_arrays
     from zoo.engine.events.sinks import MemorySink
@@ -91,7 +92,7 @@ def _main(name: str, size: str, division: Division) -> float:
 
     def task(rank: Rank, given: Mapping[str, Shards], sink: Sink) -> list[float]:
         timed: Any = keras_steps._Timed(given[loop.TRAIN], lambda: None)
-        loop.fit(job, rank, {loop.TRAIN: timed}, sink)
+        loop.fit(job, rank, {loop.TRAIN: timed}, Here(sink))
         return timed.seconds[1:]
 
     found = LocalCluster(2).gang(task, {loop.TRAIN: shards}, division.ranks, MemorySink())

@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-ON_SPARK = {"spark-fit", "ingest-frames", "predict", "recovery"}
+ON_SPARK = {"spark-fit", "ingest-frames", "predict"}
+OF_EXACTNESS = {"reproducible", "recovery"}
 IN_TENSORFLOW = {"graph", "threads"}
 OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Keras with one backend
-EXPECTED = {"steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
-            "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1, "memory": 1,
-            **dict.fromkeys(OF_KERAS, 4)}  # fmt: skip
+EXPECTED = {
+    "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
+    "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1, "memory": 1,
+    **dict.fromkeys(OF_KERAS, 4),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def check(rows: list[Any], count: int) -> None:
         assert row.what and row.ours and row.reference
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - ON_SPARK - OF_KERAS - IN_TENSORFLOW))
+@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - ON_SPARK - OF_KERAS - IN_TENSORFLOW - OF_EXACTNESS))
 def test_a_benchmark_gives_its_rows(bench: Any, name: str) -> None:
     check(bench.rows_of(name, "tiny"), EXPECTED[name])
 
@@ -52,6 +55,12 @@ def test_a_benchmark_on_spark_gives_its_rows(bench: Any, spark: Any, name: str) 
 
 def test_a_benchmark_of_keras_gives_its_rows(bench: Any) -> None:
     name = f"keras-{os.environ.get('KERAS_BACKEND', 'tensorflow')}"
+    check(bench.apart(name, "tiny"), EXPECTED[name])
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("name", sorted(OF_EXACTNESS))
+def test_a_benchmark_of_exactness_gives_its_rows(bench: Any, name: str) -> None:
     check(bench.apart(name, "tiny"), EXPECTED[name])
 
 

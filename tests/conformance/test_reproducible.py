@@ -37,6 +37,8 @@ from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, MaxEpoch, MaxIteration, SeveralIteration
 from zoo.engine.values import TERMS
 
+pytestmark = pytest.mark.exact
+
 ROWS, BATCH, STEPS = 217, 32, 7  # in the last step 25 rows, so that each lane has two at least
 LANES = 8
 PATIENCE = 60.0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from zoo.engine.clusters import channel
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import Stranger, introduce
 from zoo.engine.clusters.local import LocalCluster
@@ -156,7 +157,8 @@ def test_a_rank_that_moves_is_not_stalled() -> None:
     assert gang(busy, stall_timeout=1.5) == [0, 1]
 
 
-def test_the_door_admits_only_who_proves_the_token() -> None:
+def test_the_door_admits_only_who_proves_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "_PAUSE_SECONDS", 0.01)
     board = Board(1, Heard(), Terms(5))
     try:
         address = board.listen("127.0.0.1")
