@@ -29,7 +29,7 @@ from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
 from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.clusters.spark.store import FrameStore
-from zoo.engine.clusters.spark.tasks import Stage, Tasks
+from zoo.engine.clusters.spark.tasks import Stage, Tasks, allocates, wanting
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
 from zoo.engine.data.objects import ObjectRows, Reading
 from zoo.engine.errors import NotEnoughSlots, UsageError
@@ -84,11 +84,13 @@ class SparkCluster:
             carried = {name: one for name, one in shards.items() if name not in framed}
             dealt = {name: _Dealt(found.schema, _reading_of(shards[name])) for name, found in framed.items()}
             seat = _seat(place, Parcel.of((task, carried)), dealt)
+            barrier = not terms.peers and not allocates(self.session)  # Spark refuses it with dynamic allocation
             with self._own_workers(terms.apart):
-                ranks = self._seated(framed, world, seat, barrier=not terms.peers)
-            stage = Stage(self.session, ranks)
-            with stage, closing(board):  # closing ends the ranks, without which the stage would not end
-                return board.run(Tasks(self.session, stage, board, lambda: min(terms.most, self.slots)))
+                ranks = self._seated(framed, world, seat, barrier=barrier)
+            stage, more = Stage(self.session, ranks), wanting(self.session, terms.most - world)
+            crew = Tasks(self.session, stage, board, lambda: min(terms.most, self.slots))
+            with more, stage, closing(board):  # closing ends the ranks, without which the stage would not end
+                return board.run(crew)
         finally:
             board.close()
 

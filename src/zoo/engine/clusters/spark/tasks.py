@@ -11,7 +11,8 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from zoo.engine.clusters.board import Board
@@ -80,6 +81,40 @@ class Tasks:
         self._failed[index] -= 1  # what is killed has not failed
         if not connect.is_connect(self._session):
             self._session.sparkContext._jsc.sc().killTaskAttempt(reference, False, "it does not answer")
+
+
+@contextmanager
+def wanting(session: SparkSession, more: int) -> Iterator[None]:
+    """Tasks that wait for slots and then end, where executors come only as tasks wait (dynamic allocation).
+
+    Args:
+        session: where they wait.
+        more: how many slots more than there are could be used.
+    """
+    from pyspark import InheritableThread
+
+    if more < 1 or connect.is_connect(session) or not allocates(session):
+        yield
+        return
+    tag = f"zoo-scouts-{secrets.token_hex(8)}"
+
+    def wait() -> None:
+        session.addTag(tag)
+        with suppress(Exception):  # cancelled behind the gang
+            session.range(0, more, 1, more).write.format("noop").mode("overwrite").save()
+
+    thread = InheritableThread(target=wait, session=session, name="zoo-scouts", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        session.interruptTag(tag)
+        thread.join(_END_SECONDS)
+
+
+def allocates(session: SparkSession) -> bool:
+    """Whether Spark asks for executors as it needs them."""
+    return str(session.conf.get("spark.dynamicAllocation.enabled", "false")).lower() == "true"
 
 
 class Stage:
