@@ -128,7 +128,7 @@ class Board:
         self._results: dict[int, Any] = {}
         self._failures: dict[int, Failure] = {}
         self._losses: list[_Loss] = []
-        self._tries = (-1, 0)  # (step, losses at it)
+        self._tries = (-1, 0)  # (step, groups that broke at it)
         self._arrivals: queue.SimpleQueue[tuple[int, socket.socket]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._door: _Door | None = None
@@ -348,8 +348,8 @@ class Board:
         return source.given
 
     def _count_tries(self, members: Iterable[_Member]) -> None:
-        """Gives up where ranks are lost at the same step again and again."""
-        if not self._losses:
+        """Gives up where groups break at the same step again and again."""
+        if self._membership.generation == 1:
             return
         step = max((member.place[1] for member in members if member.place), default=-1)
         last, losses = self._tries
@@ -360,6 +360,11 @@ class Board:
     def _hopeless(self, step: int) -> RankLost:
         times = self._terms.attempts
         at = f"at step {step + 1}" if step >= 0 else "before the first step"
+        if not self._losses:
+            return RankLost(
+                f"{times} times the ranks lost each other {at} (attempts={times}), though none of them ended. Look for "
+                "what cuts connections between their machines.", retryable=False,
+            )  # fmt: skip
         loss = self._losses[-1]
         return RankLost(
             f"{times} times a rank was lost {at} (attempts={times}), the last time: {loss.told}", [loss.rank],
