@@ -70,7 +70,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
 }
 
 # Files with a budget of their own; the loop also goes on in another group, wherever the last one broke.
-TIGHTER = {"zoo.engine.contracts": 245, "zoo.engine.loop": 340}
+TIGHTER = {"zoo.engine.contracts": 260, "zoo.engine.loop": 360}
 
 _BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.TryStar, ast.Match)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,4 +1,4 @@
-"""Training on a standalone cluster while ranks are killed at random steps: a driver program, run by test_recovery.py.
+"""Training on a standalone cluster while ranks are killed at random moments: a driver program, run by test_recovery.py.
 
 Usage: python recovery_program.py MASTER KILLS SCRATCH. Prints one JSON object: what was seen.
 """
@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -41,35 +42,42 @@ class Net(nn.Module):
         )
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.005)
+        time.sleep(0.015)
         return self.out(self.drop(self.norm(torch.cat([a[:, None], self.embed(b)], 1))))
 
 
 class Executioner:
-    """A listener that kills a process of a rank when a step is told of."""
+    """A listener that kills a process of a rank some moments after a step was told of, never two ranks at once."""
 
-    def __init__(self, deeds: list[tuple[int, int, str]]) -> None:
-        self.deeds = deeds  # (step, rank, what)
+    def __init__(self, deeds: list[tuple[int, int, str]], draw: random.Random) -> None:
+        self.deeds, self.draw = deeds, draw  # (step, rank, what)
         self.left: list[float] = []
         self.again: list[tuple[float, int]] = []
         self.last = 0
         self.lost_steps: list[int] = []
+        self.timer: threading.Timer | None = None
 
     def put(self, event: Any) -> None:
         if isinstance(event, StepsEnded):
             self.last = event.first_step + len(event.losses) - 1
-            if self.deeds and self.last >= self.deeds[0][0]:
+            if self.deeds and self.timer is None and self.last >= self.deeds[0][0]:
                 _, rank, what = self.deeds.pop(0)
-                self.killed_at = time.monotonic()
-                kill(rank, what)
+                self.timer = threading.Timer(self.draw.uniform(0, 0.3), self.kill, (rank, what))
+                self.timer.start()
         elif isinstance(event, RankLeft):
             self.left.append(round(time.monotonic() - self.killed_at, 2))
         elif isinstance(event, Regrouped):
+            self.timer = None
             self.again.append((round(time.monotonic() - self.killed_at, 2), event.step))
             self.lost_steps.append(max(0, self.last - event.step))
 
+    def kill(self, rank: int, what: str) -> None:
+        self.killed_at = time.monotonic()
+        kill(rank, what)
+
     def close(self) -> None:
-        """Nothing is held."""
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 def note_pid() -> None:
@@ -94,10 +102,13 @@ def kill(rank: int, what: str) -> None:
     os.kill(victim, signal.SIGSTOP if what == "stop" else signal.SIGKILL)
 
 
+DRAW = random.Random(4)
+
+
 def run(df: Any, deeds: list[tuple[int, int, str]], **words: Any) -> tuple[str, Executioner, float]:
     torch.manual_seed(1)
     model = Net()
-    heard = Executioner(deeds)
+    heard = Executioner(deeds, DRAW)
     for path in SCRATCH.iterdir():
         path.unlink()
     listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
@@ -121,13 +132,12 @@ def main() -> None:
     session = OrcaContext.get_spark_session()
     rows = session.range(0, 203, 1, 7).selectExpr("cast(id % 13 - 6 as float) a", "id % 5 b", "int(id % 13 > 6) y")
     rows = rows.cache()
-    draw = random.Random(4)
     undisturbed, _, loss = run(rows, [])
     seen: dict[str, Any] = {"undisturbed": undisturbed, "loss": loss, "runs": []}
     kills = 0
     while kills < KILLS:
-        steps = sorted(draw.sample(range(2, STEPS - 3), 2))
-        deeds = [(step, draw.randrange(2), "executor" if draw.random() < 0.2 else "rank") for step in steps]
+        steps = sorted(DRAW.sample(range(1, STEPS - 12), 2))
+        deeds = [(step, DRAW.randrange(2), "executor" if DRAW.random() < 0.25 else "rank") for step in steps]
         planned = list(deeds)
         digest, heard, _ = run(rows, deeds)
         kills += len(heard.left)

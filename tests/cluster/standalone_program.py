@@ -89,7 +89,9 @@ def killed(df: Any, what: str) -> dict[str, Any]:
     listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
     made, model = estimator(str(SCRATCH / what))
     callback = Kill(what, 13, SCRATCH / f"{what}-once")
-    history = made.fit(df, **FIT, checkpoint_trigger=SeveralIteration(5), callbacks=[callback])
+    history = made.fit(
+        df, **FIT, checkpoint_trigger=SeveralIteration(5), callbacks=[callback], recovery="checkpoint"
+    )  # fmt: skip
     resumed = [event for event in heard.events if type(event).__name__ == "Resumed"]
     return {"weights": weights(model), "epochs": len(history), "resumed_at": [event.step for event in resumed]}
 
@@ -119,7 +121,7 @@ def with_keras(df: Any) -> list[float]:
 def without_checkpoints(df: Any) -> str:
     made, _ = estimator()
     try:
-        made.fit(df, **FIT, callbacks=[Kill("rank", 7, SCRATCH / "bare-once")])
+        made.fit(df, **FIT, callbacks=[Kill("rank", 7, SCRATCH / "bare-once")], recovery="checkpoint")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "no error"

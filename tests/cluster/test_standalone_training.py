@@ -38,7 +38,9 @@ def test_each_rank_sits_on_an_executor_of_its_own(seen: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("what", ["rank", "executor"])
-def test_after_a_death_training_goes_on_from_the_last_checkpoint(seen: dict[str, Any], what: str) -> None:
+def test_after_a_death_training_goes_on_from_the_last_checkpoint_where_that_is_asked_for(
+    seen: dict[str, Any], what: str
+) -> None:
     assert seen[what]["resumed_at"] == [10]  # killed at step 13, a checkpoint every 5 steps
     assert seen[what]["epochs"] == 3
     assert seen[what]["weights"] == pytest.approx(seen["undisturbed"], abs=2e-5)

@@ -61,14 +61,6 @@ def test_a_gang_that_is_lost_again_and_again_is_given_up(local: Field, tmp_path:
         made.fit(rows(), attempts=2, recovery="checkpoint", **WORDS)
 
 
-def test_a_rank_that_is_lost_at_the_same_step_again_and_again_is_given_up(local: Field) -> None:
-    made = estimator(AtStep(1, killed), workers_per_node=2)
-    with pytest.raises(
-        RankLost, match=r"^2 times a rank was lost at step 1 \(attempts=2\), the last time: rank 1 \(proc"
-    ):
-        made.fit(rows(), attempts=2, **WORDS)
-
-
 def test_a_rank_that_stalls_shows_every_ranks_stack(on_spark: Field) -> None:
     with pytest.raises(RankStalled, match=r"^no rank has moved for 3 s \(stall_timeout\)") as caught:
         estimator(AtStep(2, stuck), workers_per_node=2).fit(on_spark.keep(rows()), stall_timeout=3, **WORDS)

@@ -62,15 +62,17 @@ def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Tr
     rank, patience = _placed(job, rank), job.stall_timeout + BACKSTOP_SECONDS
     with ExitStack() as kept:
         group = kept.enter_context(ExitStack())
-        collective: Collective | None = group.enter_context(closing(join(rank, patience, seat.guard)))
-        replica = job.spec.build(rank)
-        feeds = {name: kept.enter_context(closing(_feed(job, rank, shards[name], seat, name))) for name in shards}
-        run = _Run(job, rank, replica, feeds, seat)
+        run: _Run | None = None
         while True:
             lost = PeerLost("a peer was lost when all had ended.")
             try:
-                if collective is None:
-                    collective = group.enter_context(closing(join(rank, patience, seat.guard)))
+                collective = group.enter_context(closing(join(rank, patience, seat.guard)))
+                if run is None:  # in a group: what a user's own code makes may ask for it
+                    replica = job.spec.build(rank)
+                    feeds = {
+                        name: kept.enter_context(closing(_feed(job, rank, shards[name], seat, name))) for name in shards
+                    }
+                    run = _Run(job, rank, replica, feeds, seat)
                 trained = run.to_the_end(collective, rank.generation)
                 group.close()
                 if seat.finished(trained):
@@ -78,10 +80,10 @@ def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Tr
             except PeerLost as error:
                 lost = error
             group.close()
-            again = seat.regroup(run.place, run.left)
+            again = seat.regroup(None, lambda: None) if run is None else seat.regroup(run.place, run.left)
             if again is None:
                 raise lost
-            rank, collective = _placed(job, again), None
+            rank = _placed(job, again)
 
 
 def _placed(job: FitJob, rank: Rank) -> Rank:
@@ -321,12 +323,13 @@ class _Run:
     def _hear(self, moment: str, progress: Progress | None = None, stats: Mapping[str, float] | None = None) -> None:
         progress = progress or self.at.progress
         told = (moment, progress.epoch, progress.step)
-        if self.at.told != told:
+        if told not in self.at.told:
             self._wish = self.replica.notice(moment, progress, stats or {})
-            self.at = replace(self.at, heard=self.at.heard + 1, told=told)
+            self.at = replace(self.at, heard=self.at.heard + 1, told=(*self.at.told, told))
 
     def _move(self, stage: Stage, progress: Progress | None = None, **changes: Any) -> None:
-        self.at = replace(self.at, stage=stage, progress=progress or self.at.progress, **changes)
+        told = self.at.told if stage is self.at.stage else ()
+        self.at = replace(self.at, stage=stage, progress=progress or self.at.progress, told=told, **changes)
 
     def _tell_beginning(self) -> None:
         extent, rank, progress = self.train.extent, self.rank, self.at.progress

@@ -119,12 +119,13 @@ def recovery_of(job: FitJob, world: int) -> str:
 
 def terms_of(job: FitJob, world: int, most: int = 0) -> Terms:
     """On what terms a job's gang runs."""
+    peers = recovery_of(job, max(world, most)) == "peers"
     return Terms(
         stall_timeout=job.stall_timeout,
-        peers=job.recovery == "peers" and world > 1,
+        peers=peers,
         attempts=job.attempts,
         patience=SHRINK_SECONDS if most else TERMS.patience,
-        most=most,
+        most=most if peers else 0,
         apart=bool(job.virtual_ranks) and job.spec.keeps_threads,
     )
 

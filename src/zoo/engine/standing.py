@@ -37,7 +37,7 @@ class Standing:
         progress: how far it came.
         stage: which of the moments at that progress it has reached.
         heard: how many moments its replica was told of.
-        told: the last of them, (moment, epoch, step), so that it is told once.
+        told: those of this stage, (moment, epoch, step), so that each is told once, also where it is done again.
         stop: whether the ranks have agreed to stop.
         sums: of the epoch so far.
         stats: of the epoch, once it is counted up.
@@ -48,7 +48,7 @@ class Standing:
     progress: Progress
     stage: Stage = Stage.NEW
     heard: int = 0
-    told: tuple[str, int, int] = ("", 0, 0)
+    told: tuple[tuple[str, int, int], ...] = ()
     stop: bool = False
     sums: Sums = field(default_factory=Sums)
     stats: Mapping[str, float] = field(default_factory=dict)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from zoo.engine.clusters import board
-from zoo.engine.clusters.board import Board, NoCrew
+from zoo.engine.clusters import crew
+from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import frame
+from zoo.engine.clusters.crew import NoCrew
 from zoo.engine.contracts import Terms
 from zoo.engine.errors import RankLost
 from zoo.engine.events.sinks import MemorySink
@@ -19,8 +20,8 @@ from zoo.engine.events.sinks import MemorySink
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A board that gives its one rank 0.3 s, and the rank's end of the connection."""
-    monkeypatch.setattr(board, "JOIN_SECONDS", 0.3)
-    monkeypatch.setattr(board, "_SIGN_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "JOIN_SECONDS", 0.3)
+    monkeypatch.setattr(crew, "_SIGN_SECONDS", 0.2)
     made = Board(1, MemorySink(), Terms(60.0))
     ours, theirs = socket.socketpair()
     yield made, ours, theirs

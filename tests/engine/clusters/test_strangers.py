@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.engine.clusters import board as boards
 from zoo.engine.clusters import channel
+from zoo.engine.clusters import door as door_module
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import LARGEST_FRAME, Frames, Garbled, Stranger, frame, introduce, listener, receive
 from zoo.engine.contracts import Terms
@@ -119,7 +119,7 @@ def test_the_token_of_another_gang_opens_nothing(door: Any) -> None:
 
 def test_who_says_nothing_keeps_no_rank_out(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     board, _, address = door
-    monkeypatch.setattr(boards, "_AT_ONCE", 2)
+    monkeypatch.setattr(door_module, "AT_ONCE", 2)
     silent = [socket.create_connection(address, 5) for _ in range(70)]
     a_rank_still_gets_in(board, address)
     for connection in silent:

@@ -10,71 +10,27 @@ from __future__ import annotations
 import queue
 import selectors
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from zoo.engine.clusters.channel import Frames, Garbled, Stranger, frame, listener, new_token, welcome
+from zoo.engine.clusters.channel import Frames, Garbled, frame, listener, new_token
+from zoo.engine.clusters.crew import Crew, NoCrew, Patience
+from zoo.engine.clusters.door import Door
+from zoo.engine.clusters.endings import Loss, absent, hopeless, stalled
 from zoo.engine.clusters.failures import Failure, raised
 from zoo.engine.clusters.membership import Member, Membership, Order, State
 from zoo.engine.contracts import Sink, Terms
 from zoo.engine.errors import GangYielded, RankLost, RankStalled
 from zoo.engine.events.events import RankLeft, Refused
 
-JOIN_SECONDS = 180.0
 GIVE_SECONDS = 60.0
 GRACE_SECONDS = 3.0
 EXIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
-_SIGN_SECONDS = 1.0
-_AT_ONCE = 64  # handshakes
 _BROKE = "ended without a word (its connection broke)"
-_NOBODY: Mapping[int, str] = {}
-
-
-class Crew(Protocol):
-    """The processes behind the seats of a gang, as its cluster sees them."""
-
-    def gone(self) -> Mapping[int, str]:
-        """Ranks whose processes are known to have ended, with how; asked some times a second."""
-
-    def coming(self) -> bool:
-        """Whether what must end before any rank can come is still at work; asked until the first comes."""
-
-    def replace(self, index: int) -> bool:
-        """Has another process come for a rank that was lost; False where none can."""
-
-    def room(self) -> int:
-        """How many ranks the gang could have now, where it may grow; else 0."""
-
-    def kill(self, index: int, reference: int) -> None:
-        """Ends a rank's process that does not answer; `reference` is what it was introduced with (`seat.sit`)."""
-
-
-class NoCrew:
-    """Of a gang whose processes nobody watches: its connections tell."""
-
-    def gone(self) -> Mapping[int, str]:
-        """None."""
-        return _NOBODY
-
-    def coming(self) -> bool:
-        """Nothing is known."""
-        return False
-
-    def replace(self, index: int) -> bool:
-        """None can come."""
-        return False
-
-    def room(self) -> int:
-        """It does not grow."""
-        return 0
-
-    def kill(self, index: int, reference: int) -> None:
-        """Nothing to end."""
 
 
 @dataclass
@@ -91,20 +47,6 @@ class _Member:
     moves: int = -1
     line: str = ""
     stack: str = ""
-
-
-@dataclass(frozen=True)
-class _Loss:
-    """A rank that was lost: how, and where in the user's code it was seen last."""
-
-    rank: int
-    how: str
-    line: str
-
-    @property
-    def told(self) -> str:
-        """In words."""
-        return f"rank {self.rank} {self.how}" + (f"\n  It was last seen at {self.line}" if self.line else "")
 
 
 class Board:
@@ -127,11 +69,11 @@ class Board:
         self._members: dict[Member, _Member] = {}
         self._results: dict[int, Any] = {}
         self._failures: dict[int, Failure] = {}
-        self._losses: list[_Loss] = []
+        self._losses: list[Loss] = []
         self._tries = (-1, 0)  # (step, groups that broke at it)
         self._arrivals: queue.SimpleQueue[tuple[int, socket.socket]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
-        self._door: _Door | None = None
+        self._door: Door | None = None
         self._crew: Crew = NoCrew()
         self._moved_at = self._broke_at = time.monotonic()
         self._next: Member = 0
@@ -149,7 +91,7 @@ class Board:
 
     def listen(self, host: str, ports: range | None = None) -> tuple[str, int]:
         """Opens a TCP port on `host`, one of `ports`, for ranks that prove the token; returns its address."""
-        self._door = _Door(listener(host, ports), self.token, self._arrivals)
+        self._door = Door(listener(host, ports), self.token, self._arrivals)
         return self._door.address
 
     @property
@@ -174,14 +116,14 @@ class Board:
             WorkerFailed, RankLost, RankStalled, or the ZooError that ranks raised.
         """
         self._crew = crew or self._crew
-        patience = _Patience(self._crew.coming)
+        patience = Patience(self._crew.coming)
         while not self._membership.finished:
             self._hear(_LOOK_SECONDS)
             self._note_gone(self._crew.gone())
             if self._failures:
                 self._collect_failures()
             if not self._membership.generation and patience.is_over(self.deserted):
-                raise self._absent()
+                raise absent(self._membership.free, self.world)
             if self._membership.generation:
                 self._watch()
         return [self._results[index] for index in range(self.world)]
@@ -252,8 +194,7 @@ class Board:
             left, member.where, member.place, member.reference = payload
             self._obey(membership.ready(seat, number, left, member.place is not None))
             if membership.orphaned:  # it was the last that might have had the model
-                loss = self._losses[-1]
-                self._failures[loss.rank] = Failure.lost(loss.rank, loss.how)
+                self._note_losses(self._losses[-1].rank)
         elif kind == "done":
             generation, self._results[seat] = payload
             self._moved_at = time.monotonic()
@@ -300,16 +241,22 @@ class Board:
         if not self._terms.peers and self._membership.state(seat) is State.DONE:
             return
         how = self._how(seat, how)
-        self._losses.append(_Loss(seat, how, member.line))
+        self._losses.append(Loss(seat, how, member.line))
         orders = self._membership.gone(seat, number)
         self._broke_at = time.monotonic()
         if not self._terms.peers or self._membership.orphaned:
-            self._failures[seat] = Failure.lost(seat, how)
+            self._note_losses(seat)
             return
         self._sink.put(RankLeft(seat, how, member.line))
         self._obey(orders)
         if not self._comes_again(seat):
             raise self._with_what_is_left(f"1 of {self.world} ranks was lost:\n  {self._losses[-1].told}", [seat])
+
+    def _note_losses(self, last: int) -> None:
+        """The gang fails: for the last rank that was lost, and all in whose place nobody has come."""
+        for loss in self._losses:
+            if loss.rank == last or loss.rank in self._membership.free:
+                self._failures[loss.rank] = Failure.lost(loss.rank, loss.how)
 
     def _how(self, seat: int, how: str) -> str:
         """How a rank's process ended, if its cluster tells soon."""
@@ -333,19 +280,19 @@ class Board:
         self._giving = True
         while time.monotonic() < until and self._membership.busy:
             self._hear(_LOOK_SECONDS)
-        begun = [member for member in self._members.values() if member.place is not None]
-        if not begun:
-            return None
-        source = max(begun, key=lambda member: member.place or ())
-        self._tell(source, "give")
-        while time.monotonic() < until and source.given is None and source in self._members.values():
-            self._hear(_LOOK_SECONDS)
-        if source.given is None and source in self._members.values():
-            raise RankLost(
-                f"rank {source.seat} did not hand its state over within {GIVE_SECONDS:.0f} s, when no group could be "
-                "formed any more.", [source.seat], retryable=True,
-            )  # fmt: skip
-        return source.given
+        while begun := [member for member in self._members.values() if member.place is not None]:
+            source = max(begun, key=lambda member: member.place or ())
+            self._tell(source, "give")
+            while time.monotonic() < until and source.given is None and source in self._members.values():
+                self._hear(_LOOK_SECONDS)
+            if source.given is not None:
+                return source.given
+            if source in self._members.values():
+                raise RankLost(
+                    f"rank {source.seat} did not hand its state over within {GIVE_SECONDS:.0f} s, when no group could "
+                    "be formed any more.", [source.seat], retryable=True,
+                )  # fmt: skip
+        return None
 
     def _count_tries(self, members: Iterable[_Member]) -> None:
         """Gives up where groups break at the same step again and again."""
@@ -355,21 +302,7 @@ class Board:
         last, losses = self._tries
         self._tries = (step, losses + 1 if step == last else 1)
         if self._tries[1] >= self._terms.attempts:
-            raise self._hopeless(step)
-
-    def _hopeless(self, step: int) -> RankLost:
-        times = self._terms.attempts
-        at = f"at step {step + 1}" if step >= 0 else "before the first step"
-        if not self._losses:
-            return RankLost(
-                f"{times} times the ranks lost each other {at} (attempts={times}), though none of them ended. Look for "
-                "what cuts connections between their machines.", retryable=False,
-            )  # fmt: skip
-        loss = self._losses[-1]
-        return RankLost(
-            f"{times} times a rank was lost {at} (attempts={times}), the last time: {loss.told}", [loss.rank],
-            retryable=False,
-        )  # fmt: skip
+            raise hopeless(self._terms.attempts, step, self._losses)
 
     def _note_gone(self, gone: Mapping[int, str]) -> None:
         for index, how in gone.items():
@@ -383,9 +316,11 @@ class Board:
     def _watch(self) -> None:
         """What takes too long."""
         now = time.monotonic()
-        if now - self._moved_at > self._terms.stall_timeout:
+        if self._membership.awaited:
+            self._moved_at = now  # nobody can move before they have come
+        elif now - self._moved_at > self._terms.stall_timeout:
             self._look_at_stall()
-        if self._membership.free and now - self._broke_at > self._terms.patience:
+        if self._membership.awaited and now - self._broke_at > self._terms.patience:
             loss = self._losses[-1]
             late = (
                 f"no rank came in place of rank {loss.rank} within {self._terms.patience:g} s. It was lost: {loss.told}"
@@ -420,15 +355,8 @@ class Board:
         return self._membership.on(seat) == number and self._membership.state(seat) is not State.DONE
 
     def _stalled(self, silent: list[Member]) -> RankStalled:
-        quiet = "  (no answer: the process is stopped, or its interpreter is blocked)"
-        seated = sorted((m.seat, m.stack or quiet) for number, m in self._members.items() if self._seated(number))
-        stacks = [f"rank {seat}:\n{stack}" for seat, stack in seated]
-        ranks = [self._members[number].seat for number in silent]
-        return RankStalled(
-            f"no rank has moved for {self._terms.stall_timeout:g} s (stall_timeout). If a step may take that long, "
-            "give a larger stall_timeout. Where each rank is:\n" + "\n".join(stacks),
-            ranks or sorted(seat for seat, _ in seated), retryable=bool(ranks),
-        )  # fmt: skip
+        seated = sorted((m.seat, m.stack) for number, m in self._members.items() if self._seated(number))
+        return stalled(self._terms.stall_timeout, seated, [self._members[number].seat for number in silent])
 
     # --- the end of a gang that failed -------------------------------------------------------------------------------
 
@@ -460,98 +388,8 @@ class Board:
     def _lost_are_told(self) -> bool:
         return not any(f.kind == "lost" and f.headline.endswith(_BROKE) for f in self._failures.values())
 
-    def _absent(self) -> RankLost:
-        missing = self._membership.free
-        return RankLost(
-            f"ranks {missing} of {self.world} did not report within {JOIN_SECONDS:.0f} s. "
-            "Check that the workers can reach the driver's address (spark.driver.host) and that slots are free.",
-            missing, retryable=True,
-        )  # fmt: skip
-
     def _tell(self, member: _Member, kind: str, payload: Any = None) -> None:
         with suppress(OSError):  # where it has gone, reading says so
             member.connection.settimeout(GRACE_SECONDS)
             member.connection.sendall(frame((kind, payload)))
             member.connection.settimeout(None)
-
-
-class _Patience:
-    """How long ranks are waited for: some minutes without a sign, and as long again from the first one's arrival."""
-
-    def __init__(self, coming: Callable[[], bool]) -> None:
-        self._coming = coming
-        self._deserted = True
-        self._until = time.monotonic() + JOIN_SECONDS
-        self._looked_at = time.monotonic()
-
-    def is_over(self, deserted: bool) -> bool:
-        """Whether they are late.
-
-        Args:
-            deserted: whether none has come yet.
-        """
-        now = time.monotonic()
-        if self._deserted and (not deserted or self._sees_signs(now)):
-            self._deserted, self._until = deserted, now + JOIN_SECONDS
-        return now > self._until
-
-    def _sees_signs(self, now: float) -> bool:
-        if now < self._looked_at + _SIGN_SECONDS:
-            return False
-        self._looked_at = now
-        return self._coming()
-
-
-class _Door:
-    """A listening socket that lets in whoever proves the token, and counts all others.
-
-    Attributes:
-        address: where it listens.
-        refused: connections that were not let in.
-        last: where the last of them came from.
-    """
-
-    def __init__(
-        self, server: socket.socket, token: str, arrivals: queue.SimpleQueue[tuple[int, socket.socket]]
-    ) -> None:  # fmt: skip
-        self._server = server
-        self.address: tuple[str, int] = server.getsockname()[:2]
-        self.refused, self.last, self.closed = 0, "", False
-        self._token, self._arrivals = token, arrivals
-        self._busy = threading.BoundedSemaphore(_AT_ONCE)
-        self._counting = threading.Lock()
-        self._thread = threading.Thread(target=self._serve, name="zoo-door", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Lets nobody in any more. Idempotent."""
-        self.closed = True
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
-        self._server.close()
-        self._thread.join(GRACE_SECONDS)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, peer = self._server.accept()
-            except OSError:
-                return
-            if not self._busy.acquire(timeout=GRACE_SECONDS):  # so many say nothing: a rank comes again
-                self._refuse(connection, peer[0])
-                continue
-            threading.Thread(target=self._admit, args=(connection, peer[0]), name="zoo-welcome", daemon=True).start()
-
-    def _admit(self, connection: socket.socket, peer: str) -> None:
-        try:
-            self._arrivals.put((welcome(connection, self._token), connection))
-        except Stranger:
-            self._refuse(connection, peer)
-        finally:
-            self._busy.release()
-
-    def _refuse(self, connection: socket.socket, peer: str) -> None:
-        connection.close()
-        with self._counting:
-            self.refused += 1
-            self.last = peer

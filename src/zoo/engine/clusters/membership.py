@@ -89,6 +89,11 @@ class Membership:
         return [number for number, seat in enumerate(self._seats) if seat.member is None]
 
     @property
+    def awaited(self) -> list[int]:
+        """Seats that are free, or whose member has not said that it is ready for its first group."""
+        return [number for number in range(len(self._seats)) if self.state(number) in (None, State.COMING)]
+
+    @property
     def orphaned(self) -> bool:
         """Whether training had begun, and no member is left that may have its model."""
         return self._trained and not any(seat.begun or self._in_group(seat) for seat in self._seats)

@@ -24,15 +24,20 @@ def join(rank: Rank, timeout: float, guard: Guard = lambda abort: None) -> Colle
         MissingDependency: more than one rank, and torch is not installed.
     """
     if rank.alone:
-        return Solo()
+        return _guarded(Solo(), guard)
     require("torch", extra="torch", because="ranks average their gradients through torch.distributed")
     if rank.lanes:
         from zoo.engine.collectives.torch_lanes import LanedGroup, LanedSolo
 
-        return LanedSolo(rank) if rank.world == 1 else LanedGroup(rank, timeout, guard)
+        return _guarded(LanedSolo(rank), guard) if rank.world == 1 else LanedGroup(rank, timeout, guard)
     from zoo.engine.collectives.torch_group import TorchGroup
 
     return TorchGroup(rank, timeout, guard)
+
+
+def _guarded(solo: Solo, guard: Guard) -> Solo:
+    guard(solo.abort)
+    return solo
 
 
 __all__ = ["join"]

@@ -1,6 +1,6 @@
 """A gang of one agrees with itself.
 
-Owns: the identity of every collective call, at no cost.
+Owns: the identity of every collective call, at no cost; leaving where the gang is to have more ranks.
 Leaves: everything between processes (torch_group).
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.contracts import Array, Ready, State
+from zoo.engine.errors import PeerLost
 
 
 def _keep(bucket: Array) -> None:
@@ -24,13 +25,16 @@ class Solo:
 
     moved = 0
     _whole: AbstractContextManager[Sequence[Ready]] = nullcontext((_keep,))
+    _aborted = False
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """The values."""
+        self._check()
         return values
 
     def gather(self, value: Any, patience: float = 0.0) -> list[Any]:
         """A list of the value alone."""
+        self._check()
         return [value]
 
     def exchange(self, outgoing: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -44,6 +48,7 @@ class Solo:
 
     def average(self, shares: Sequence[float]) -> AbstractContextManager[Sequence[Ready]]:
         """Scales by the one share, which for one rank is 1."""
+        self._check()
         (share,) = shares
         if share == 1:
             return self._whole
@@ -54,7 +59,12 @@ class Solo:
         return nullcontext((scale,))
 
     def abort(self) -> None:
-        """Nobody is waited for."""
+        """From another thread: the next call raises `PeerLost`."""
+        self._aborted = True
 
     def close(self) -> None:
         """Nothing to leave."""
+
+    def _check(self) -> None:
+        if self._aborted:
+            raise PeerLost("the driver broke the group up.")

@@ -35,6 +35,7 @@ class LanedSolo(Solo):
     @contextmanager
     def average(self, shares: Sequence[float]) -> Iterator[Sequence[Ready]]:
         """As `Collective.average`, one pass a lane."""
+        self._check()
 
         def keep(piled: torch.Tensor, bucket: torch.Tensor) -> None:
             bucket.copy_(piled[: bucket.numel()])

@@ -62,13 +62,24 @@ class StandaloneCluster:
             master = self._launch("master", _MASTER, [], environment)
             self.master = _await(master, r"Starting Spark master at (spark://\S+)")
             size = ["--cores", str(cores), "--memory", memory, "--work-dir", str(self._home / "work")]
-            started = [self._launch(f"worker{n}", _WORKER, [*size, self.master], environment) for n in range(workers)]
-            for worker in started:
-                _await(worker, r"(Successfully registered with master)")
+            self._worker = [*size, self.master], environment
+            self.worker_pids: tuple[int, ...] = ()
+            self.add_workers(workers)
         except BaseException:
             self.stop()
             raise
-        self.worker_pids = tuple(worker.process.pid for worker in started)
+
+    def add_workers(self, number: int) -> None:
+        """Starts further Workers, and waits until they have registered.
+
+        Args:
+            number: how many.
+        """
+        names = [f"worker{len(self.worker_pids) + n}" for n in range(number)]
+        started = [self._launch(name, _WORKER, *self._worker) for name in names]
+        for worker in started:
+            _await(worker, r"(Successfully registered with master)")
+        self.worker_pids += tuple(worker.process.pid for worker in started)
 
     def stop(self) -> None:
         """Ends the processes with their executors and removes their files. Idempotent."""
