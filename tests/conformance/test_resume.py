@@ -114,6 +114,20 @@ def test_with_another_batch_size_the_interrupted_epoch_begins_anew(
     assert "batch_size=16" in caplog.text
 
 
+@pytest.mark.parametrize(("before", "after"), [({}, {"reproducible": True}), ({"reproducible": True}, {}),
+                                               ({"reproducible": True}, {"reproducible": True, "virtual_ranks": 4})])  # fmt: skip
+def test_with_other_virtual_ranks_the_interrupted_epoch_begins_anew(
+    inline: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    words = {"epochs": 2, "max_steps": MIDDLE, "checkpoint_trigger": SeveralIteration(MIDDLE)}
+    _estimator(tmp_path).fit(table(), **words, **before, **WORDS)
+    other = _estimator()
+    other.load_checkpoint(str(tmp_path))
+    history = other.fit(table(), epochs=1, **after, **WORDS)
+    assert history[0]["batch_count"] == 7
+    assert "virtual_ranks" in caplog.text and "begins anew" in caplog.text
+
+
 @pytest.mark.parametrize("steps", [7, MIDDLE])
 def test_schedules_by_the_epoch_go_on_too(inline: None, tmp_path: Path, steps: int) -> None:
     words = {

@@ -146,7 +146,8 @@ class FitJob:
     def position(self, progress: Progress) -> Json:
         """Where the order of rows stands at `progress`, as checkpoints keep it."""
         return {
-            "seed": self.seed, "epoch": progress.epoch, "step": progress.step_in_epoch, "batch_size": self.batch_size
+            "seed": self.seed, "epoch": progress.epoch, "step": progress.step_in_epoch, "batch_size": self.batch_size,
+            "virtual_ranks": self.virtual_ranks,
         }  # fmt: skip
 
 

@@ -157,8 +157,9 @@ class Estimator:
             shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
         refuse_endless(shards, steps_per_epoch, validation_steps)
         rows = rows_per_step(batch_size, train)
-        start = start_of(self._progress, self._position if self._loaded else {}, rows)
         called = (*self._callbacks, *listed(callbacks))
+        lanes = lanes_of(reproducible, virtual_ranks, self._spec, shards, called)
+        start = start_of(self._progress, self._position if self._loaded else {}, rows, lanes)
         job = FitJob(
             spec=self._spec.for_training(train.columns, self._clip, called),
             columns=train.columns,
@@ -180,7 +181,7 @@ class Estimator:
             recovery=recovery or "",
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
-            virtual_ranks=lanes_of(reproducible, virtual_ranks, self._spec, shards, called),
+            virtual_ranks=lanes,
             asks_to_stop=bool(called),
         )
         fewest, most = workers_of(workers, self._world(cluster))

@@ -66,21 +66,24 @@ def checkpoint_of_step(directory: str, step: int) -> str:
     raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
 
 
-def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int) -> Progress:
+def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int, lanes: int = 0) -> Progress:
     """Where `fit` begins: in the middle of an epoch only where a checkpoint was loaded that was written there.
 
     Args:
         progress: of the model.
         loaded: the position of a checkpoint that was loaded since the last `fit` (`FitJob.position`); empty for none.
         batch_size: of the new run; with another one than the checkpoint's its steps mean other rows.
+        lanes: virtual ranks of the new run, or 0; likewise.
     """
     step = progress.step_in_epoch if loaded else 0
-    if step and loaded.get("batch_size") != batch_size:
-        _log.warning(
-            "the checkpoint was written in the middle of epoch %d with batch_size=%s: with batch_size=%s that epoch "
-            "begins anew.", progress.epoch + 1, loaded.get("batch_size"), batch_size,
-        )  # fmt: skip
-        step = 0
+    before = {"batch_size": loaded.get("batch_size"), "virtual_ranks": loaded.get("virtual_ranks", 0)}
+    for word, now in (("batch_size", batch_size), ("virtual_ranks", lanes)):
+        if step and before[word] != now:
+            _log.warning(
+                "the checkpoint was written in the middle of epoch %d with %s=%s: with %s=%s that epoch begins anew.",
+                progress.epoch + 1, word, before[word], word, now,
+            )  # fmt: skip
+            step = 0
     return dataclasses.replace(progress, step_in_epoch=step, epoch_ended=False)
 
 
