@@ -114,8 +114,10 @@ def test_with_another_batch_size_the_interrupted_epoch_begins_anew(
     assert "batch_size=16" in caplog.text
 
 
-@pytest.mark.parametrize(("before", "after"), [({}, {"reproducible": True}), ({"reproducible": True}, {}),
-                                               ({"reproducible": True}, {"reproducible": True, "virtual_ranks": 4})])  # fmt: skip
+LANED: dict[str, Any] = {"reproducible": True}
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, LANED), (LANED, {}), (LANED, LANED | {"virtual_ranks": 4})])
 def test_with_other_virtual_ranks_the_interrupted_epoch_begins_anew(
     inline: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, before: dict[str, Any], after: dict[str, Any]
 ) -> None:
