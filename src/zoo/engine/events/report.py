@@ -25,7 +25,7 @@ class Recovery:
         cause: how what was lost.
         step: the last one done, from which it went on; None where it did not.
         seconds: from the loss to the next group.
-        way: ``"peers"``, ``"handed over"`` or ``"checkpoint"``; empty where it did not go on.
+        way: a key of `_WAYS`; empty where it did not go on.
     """
 
     cause: str
@@ -81,7 +81,7 @@ class Report:
             found.append(("memory", "at most " + ", ".join(
                 f"{_bytes(rank['memory'])} (rank {index})" for index, rank in enumerate(self.ranks))))  # fmt: skip
         found.append(("recovery", _RECOVERIES[started.recovery]))
-        found += [("lost", _told(each)) for each in self.recoveries]
+        found += [("resized" if each.way == "resized" else "lost", _told(each)) for each in self.recoveries]
         found.append(("order", _order(started)))
         found.append(("advice", self.advice))
         return found
@@ -148,8 +148,9 @@ class Reporter:
         elif isinstance(event, Regrouped):
             self._recovered(self.report, event.step, "peers")
         elif isinstance(event, Resumed):
+            way = "checkpoint" if event.path else "handed over" if self._lost else "resized" if event.step else "anew"
             self._lost = self._lost or [(event.reason, time.monotonic())]
-            self._recovered(self.report, event.step, "checkpoint" if event.path or not event.step else "handed over")
+            self._recovered(self.report, event.step, way)
         elif isinstance(event, RunEnded):
             self._end(self.report, event)
 
@@ -181,6 +182,13 @@ class Reporter:
         )  # fmt: skip
 
 
+_WAYS: Mapping[str, str] = {
+    "peers": "went on from step {0.step:,}, {0.seconds:.1f} s later",
+    "handed over": "went on from step {0.step:,} in a new gang, {0.seconds:.1f} s later",
+    "checkpoint": "went on from step {0.step:,} of a checkpoint, in a new gang",
+    "anew": "began anew, for there was no checkpoint",
+    "resized": "went on from step {0.step:,} in another gang",
+}
 _RECOVERIES: Mapping[str, str] = {
     "peers": "peers: the ranks that are left go on from the same step",
     "checkpoint": "checkpoint: a new gang goes on from the last one",
@@ -245,9 +253,7 @@ def _added(old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, floa
 def _told(recovery: Recovery) -> str:
     if recovery.step is None:
         return f"{recovery.cause}; the run did not go on"
-    where = f"went on from step {recovery.step:,}"
-    way = {"peers": "", "handed over": " in a new gang", "checkpoint": " of a checkpoint, in a new gang"}[recovery.way]
-    return f"{recovery.cause}; {where}{way}, {recovery.seconds:.1f} s later"
+    return f"{recovery.cause}; {_WAYS[recovery.way].format(recovery)}"
 
 
 def _order(started: RunStarted) -> str:
