@@ -335,10 +335,12 @@ class _Run:
         extent, rank, progress = self.train.extent, self.rank, self.at.progress
         rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
         threads = rank.threads, rank.inter_threads
+        job = self.job
+        recovery = job.recovery if job.recovery != "checkpoint" or (job.checkpoint_dir and job.checkpoint) else ""
         self._tell(
             RunStarted(
                 "fit", rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads,
-                recovery=self.job.recovery, virtual_ranks=self.job.virtual_ranks,
+                recovery=recovery, virtual_ranks=job.virtual_ranks,
             )
         )  # fmt: skip
 

@@ -111,10 +111,10 @@ def fit(
 
 
 def recovery_of(job: FitJob, world: int) -> str:
-    """The strongest recovery that a job asks for and so many ranks can give; empty for none that was asked for."""
-    if job.recovery == "none" or (job.recovery in ("", "peers") and world > 1):
-        return job.recovery or "peers"
-    return "checkpoint" if job.checkpoint_dir and job.checkpoint is not None else ""
+    """The strongest recovery that a job asks for and so many ranks can give."""
+    if job.recovery == "none":
+        return "none"
+    return "peers" if job.recovery != "checkpoint" and world > 1 else "checkpoint"
 
 
 def terms_of(job: FitJob, world: int, most: int = 0) -> Terms:
