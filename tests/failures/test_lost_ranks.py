@@ -266,7 +266,9 @@ def test_a_rank_that_dies_at_the_same_step_each_time_is_given_up_with_its_line(
     ) as caught:
         struck.fit(rows(ROWS), attempts=2, **WORDS)
     last = str(caught.value).splitlines()[-1]
-    assert last.startswith("  It was last seen at ") and f"{Path(__file__).name}:" in last and last.endswith("in linger")
+    assert (
+        last.startswith("  It was last seen at ") and f"{Path(__file__).name}:" in last and last.endswith("in linger")
+    )
     assert not caught.value.retryable
     first = told(heard, RankLeft)[0]
     assert first.reason.endswith("ended with exit status 3") and first.line.endswith("in linger")
