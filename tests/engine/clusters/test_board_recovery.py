@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -415,3 +416,32 @@ def test_without_peers_nobody_comes_for_a_seat_twice(gang: Gang) -> None:
     ben.dies()
     with pytest.raises(RankLost, match="of 2 ranks were lost"):
         gang.ended.result(SOON)
+
+
+@pytest.mark.parametrize(("dies", "end"), [(False, GangYielded), (True, RankLost)])
+def test_a_rank_that_is_lost_while_its_gang_makes_room_is_no_new_beginning(dies: bool, end: type[Exception]) -> None:
+    class Room(NoCrew):
+        def room(self) -> int:
+            return 2
+
+    made = Board(1, MemorySink(), Terms(20.0, peers=True, most=2))
+    ours, theirs = socket.socketpair()
+    made.attach(0, ours)
+
+    def be() -> None:
+        theirs.sendall(frame(("ready", (0, ("h", 1), None, 0))))
+        assert [receive(theirs)[0] for _ in range(2)] == ["start", "part"]
+        if not dies:
+            theirs.sendall(frame(("ready", (1, ("h", 1), (0, 3, 2, 1), 0))))
+            assert receive(theirs)[0] == "give"
+            theirs.sendall(frame(("given", "state")))
+            receive(theirs)
+        theirs.close()
+
+    rank = threading.Thread(target=be)
+    rank.start()
+    with pytest.raises(end) as caught:
+        made.run(Room())
+    made.close()
+    rank.join(10)
+    assert dies or caught.value.handed == "state"  # type: ignore[attr-defined]

@@ -328,7 +328,10 @@ class Board:
             raise self._with_what_is_left(late, [loss.rank])
         if self._crew.room() > self.world and not self._membership.free:
             self._obey(self._membership.dissolve())
-            raise GangYielded(self._given())
+            given = self._given()
+            if given is None and len(self._members) < self.world:  # they may have had the model
+                raise RankLost("ranks were lost while they left for a larger gang.", retryable=True)
+            raise GangYielded(given)
 
     def _look_at_stall(self) -> None:
         """Takes ranks that do not answer for dead; where all answer, their own code is to blame."""
