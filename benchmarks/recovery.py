@@ -81,7 +81,7 @@ def rows(size: str) -> Iterator[Row]:
     labels = (f"{what}: until that step is done", "`fit`", "`TorchDistributor`, started again")
     yield compared(labels, ours, theirs, 1.0)
     labels = (f"{what}: steps done again", "`fit`", f"`TorchDistributor`: {lost_at - 1}")
-    yield Row(*labels, tuple(again), 1, "steps", at_most=True)
+    yield Row(*labels, tuple(again), 0, "steps", at_most=True)
 
 
 def data(lost_at: int) -> tuple[np.ndarray, np.ndarray]:

@@ -104,7 +104,7 @@ def table(results: dict[str, tuple[str, Sequence[Row]]]) -> str:
 
 def _line(row: Row) -> str:
     spread = f"{_number(min(row.values), row.unit)} .. {_number(max(row.values), row.unit)}"
-    bound = "" if row.target is None else f"{'≤' if row.at_most else '≥'} {row.target:g} {row.unit}"
+    bound = "" if row.target is None else f"{'≤' if row.at_most else '≥'} {row.target:.3g} {row.unit}"
     met = {None: "", True: "yes", False: "**no**"}[row.met]
     cells = (row.what, row.ours, row.reference, _number(row.median, row.unit), spread, bound, met)
     return f"| {' | '.join(cells)} |"
