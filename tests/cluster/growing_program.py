@@ -6,7 +6,6 @@ Usage: python growing_program.py MASTER SCRATCH. Prints a line when it wants a W
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from driver import begin, digest, frame, listen
 from torch import nn
 
 from zoo.engine.clusters.spark import sessions
 from zoo.engine.events.events import EpochEnded, Resumed, RunStarted, StepsEnded
-from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
-from zoo.orca.learn import listeners
+from zoo.orca import stop_orca_context
 from zoo.orca.learn.pytorch import Estimator
 
 MASTER, HURRY = sys.argv[1], Path(sys.argv[2]) / "hurry"
@@ -85,26 +84,18 @@ class Listener:
 def run(df: Any, **words: Any) -> tuple[str, Listener]:
     torch.manual_seed(1)
     model, heard = Net(), Listener()
-    listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
+    listen(heard)
     made = Estimator.from_torch(
         model=model, optimizer=torch.optim.Adam(model.parameters(), 0.01), loss=nn.CrossEntropyLoss()
     )  # fmt: skip
     history = made.fit(df, **{**FIT, **words})
     assert [epoch["num_samples"] for epoch in history] == [203] * EPOCHS, history
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest(), heard
+    return digest(model), heard
 
 
 def main() -> None:
     sessions._REGISTER_SECONDS = 5.0  # the second executor does not come before it is asked for
-    init_orca_context(
-        "standalone", master=MASTER, cores=1, memory="700m", num_nodes=2, driver_memory="700m",
-        conf={"spark.ui.enabled": False},
-    )  # fmt: skip
-    session = OrcaContext.get_spark_session()
-    rows = session.range(0, 203, 1, 7).selectExpr("cast(id % 13 - 6 as float) a", "id % 5 b", "int(id % 13 > 6) y")
+    rows = frame(begin(MASTER), 203)
     HURRY.touch()
     undisturbed, _ = run(rows, workers=1)
     HURRY.unlink()

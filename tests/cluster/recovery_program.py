@@ -5,7 +5,6 @@ Usage: python recovery_program.py MASTER KILLS SCRATCH. Prints one JSON object: 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -16,12 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
+from driver import begin, digest, frame, listen
 from torch import nn
 
 from zoo.engine.events.events import RankLeft, Regrouped, StepsEnded
-from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
-from zoo.orca.learn import listeners
+from zoo.orca import stop_orca_context
 from zoo.orca.learn.pytorch import Estimator
 
 MASTER, KILLS, SCRATCH = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
@@ -34,12 +34,8 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.norm, self.drop, self.out = (
-            nn.Embedding(5, 4),
-            nn.BatchNorm1d(5),
-            nn.Dropout(0.2),
-            nn.Linear(5, 2),
-        )
+        self.embed, self.norm = nn.Embedding(5, 4), nn.BatchNorm1d(5)
+        self.drop, self.out = nn.Dropout(0.2), nn.Linear(5, 2)
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         time.sleep(0.015)
@@ -90,15 +86,11 @@ def ranks() -> list[int]:
     return sorted(int(path.name) for path in SCRATCH.iterdir() if Path("/proc", path.name).exists())
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def kill(rank: int, what: str) -> None:
     victims = ranks()
     victim = victims[rank % len(victims)]
     if what == "executor":
-        victim = parent_of(parent_of(victim))  # worker <- pyspark.daemon <- JVM
+        victim = psutil.Process(psutil.Process(victim).ppid()).ppid()  # worker <- pyspark.daemon <- JVM
     os.kill(victim, signal.SIGSTOP if what == "stop" else signal.SIGKILL)
 
 
@@ -111,27 +103,18 @@ def run(df: Any, deeds: list[tuple[int, int, str]], **words: Any) -> tuple[str, 
     heard = Executioner(deeds, DRAW)
     for path in SCRATCH.iterdir():
         path.unlink()
-    listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
+    listen(heard)
     made = Estimator.from_torch(
         model=model, optimizer=torch.optim.Adam(model.parameters(), 0.01), loss=nn.CrossEntropyLoss(),
         initialization_hook=note_pid,
     )  # fmt: skip
     history = made.fit(df, **{**FIT, **words})
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.numpy().tobytes())
     assert [epoch["num_samples"] for epoch in history] == [203] * 6, history
-    return digest.hexdigest(), heard, history[-1]["train_loss"]
+    return digest(model), heard, history[-1]["train_loss"]
 
 
 def main() -> None:
-    init_orca_context(
-        "standalone", master=MASTER, cores=1, memory="700m", num_nodes=2, driver_memory="700m",
-        conf={"spark.ui.enabled": False},
-    )  # fmt: skip
-    session = OrcaContext.get_spark_session()
-    rows = session.range(0, 203, 1, 7).selectExpr("cast(id % 13 - 6 as float) a", "id % 5 b", "int(id % 13 > 6) y")
-    rows = rows.cache()
+    rows = frame(begin(MASTER), 203).cache()
     undisturbed, _, loss = run(rows, [])
     seen: dict[str, Any] = {"undisturbed": undisturbed, "loss": loss, "runs": []}
     kills = 0
@@ -139,14 +122,14 @@ def main() -> None:
         steps = sorted(DRAW.sample(range(1, STEPS - 12), 2))
         deeds = [(step, DRAW.randrange(2), "executor" if DRAW.random() < 0.25 else "rank") for step in steps]
         planned = list(deeds)
-        digest, heard, _ = run(rows, deeds)
+        weights, heard, _ = run(rows, deeds)
         kills += len(heard.left)
         seen["runs"].append(
-            {"weights": digest, "planned": planned, "left": heard.left, "again": heard.again, "lost": heard.lost_steps}
+            {"weights": weights, "planned": planned, "left": heard.left, "again": heard.again, "lost": heard.lost_steps}
         )
         print(seen["runs"][-1], file=sys.stderr, flush=True)
-    digest, heard, _ = run(rows, [(8, 1, "stop")], stall_timeout=4.0)
-    seen["stopped"] = {"weights": digest, "left": heard.left, "again": heard.again, "lost": heard.lost_steps}
+    weights, heard, _ = run(rows, [(8, 1, "stop")], stall_timeout=4.0)
+    seen["stopped"] = {"weights": weights, "left": heard.left, "again": heard.again, "lost": heard.lost_steps}
     stop_orca_context()
     print(json.dumps(seen))
 

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
+from driver import begin, frame, listen
 from torch import nn
 
 from zoo.engine import session as sessions
 from zoo.engine.events.sinks import MemorySink
-from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
-from zoo.orca.learn import listeners
+from zoo.orca import stop_orca_context
 from zoo.orca.learn.metrics import Accuracy
 from zoo.orca.learn.pytorch import Estimator
 from zoo.orca.learn.pytorch.callbacks import Callback
@@ -40,8 +41,9 @@ class Net(nn.Module):
         return self.out(torch.cat([a[:, None], self.embed(b)], 1))
 
 
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def executor_of(rank: int) -> int:
+    """Worker <- pyspark.daemon <- JVM."""
+    return psutil.Process(psutil.Process(rank).ppid()).ppid()
 
 
 class Kill(Callback):
@@ -54,9 +56,7 @@ class Kill(Callback):
         if runner.rank != 1 or runner.global_step != self.step or self.once.exists():
             return
         self.once.touch()
-        victim = os.getpid()
-        if self.what == "executor":
-            victim = parent_of(parent_of(victim))  # worker <- pyspark.daemon <- JVM
+        victim = executor_of(os.getpid()) if self.what == "executor" else os.getpid()
         os.kill(victim, signal.SIGKILL)
         time.sleep(60)
 
@@ -86,7 +86,7 @@ def undisturbed(df: Any) -> list[float]:
 
 def killed(df: Any, what: str) -> dict[str, Any]:
     heard = MemorySink()
-    listeners.ConsoleSink = lambda: heard  # type: ignore[assignment]
+    listen(heard)
     made, model = estimator(str(SCRATCH / what))
     callback = Kill(what, 13, SCRATCH / f"{what}-once")
     history = made.fit(
@@ -138,17 +138,12 @@ def too_many(df: Any) -> str:
 
 
 def pids(rank: Any, shards: Any, sink: Any) -> tuple[int, int]:
-    return os.getpid(), parent_of(parent_of(os.getpid()))
+    return os.getpid(), executor_of(os.getpid())
 
 
 def main() -> None:
-    sc = init_orca_context(
-        "standalone", master=MASTER, cores=1, memory="700m", num_nodes=2, driver_memory="700m",
-        conf={"spark.ui.enabled": False},
-    )  # fmt: skip
-    session = OrcaContext.get_spark_session()
-    rows = session.range(0, 101, 1, 7).selectExpr("cast(id % 13 - 6 as float) a", "id % 5 b", "int(id % 13 > 6) y")
-    rows = rows.cache()
+    session = begin(MASTER)
+    rows = frame(session, 101).cache()
     seen: dict[str, Any] = {}
     cluster = sessions.current()
     seen["executors"] = len({jvm for _, jvm in cluster.gang(pids, {}, 2, MemorySink())})
@@ -164,7 +159,7 @@ def main() -> None:
     seen["predicted"] = [predicted.count(), predicted.columns]
     seen["evaluated"] = made.evaluate(rows, feature_cols=["a", "b"], label_cols=["y"])["num_samples"]
     seen["keras"] = with_keras(rows)
-    seen["active stages"] = list(sc.statusTracker().getActiveStageIds())
+    seen["active stages"] = list(session.sparkContext.statusTracker().getActiveStageIds())
     stop_orca_context()
     print(json.dumps(seen))
 

@@ -5,16 +5,13 @@ What is promised: a killed rank is noticed within 5 s, and training goes on with
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,6 +21,7 @@ import psutil
 import pyarrow as pa
 import pytest
 import torch
+from driver import answer, command, digest, environment
 from torch import nn
 
 from zoo.engine import session
@@ -35,31 +33,15 @@ from zoo.engine.events.sinks import MemorySink
 from zoo.orca.learn.pytorch import Estimator
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
-PROGRAM = Path(__file__).with_name("recovery_program.py")
-GROWING = Path(__file__).with_name("growing_program.py")
 NOTICED, AGAIN = 5.0, 15.0
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
 
 
 # --- a standalone Spark cluster -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with StandaloneCluster(workers=2, cores=1, memory="700m") as cluster:
-        done = subprocess.run(
-            [sys.executable, str(PROGRAM), cluster.master, "8", str(tmp_path_factory.mktemp("scratch"))],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        yield json.loads(done.stdout.splitlines()[-1])
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return answer("recovery_program.py", 8, tmp_path_factory.mktemp("scratch"), timeout=400)
 
 
 def assert_soon(seconds: list[float], promised: float) -> None:
@@ -97,7 +79,7 @@ def test_a_rank_that_is_stopped_is_replaced_after_the_stall_timeout(seen: dict[s
 def test_a_run_grows_when_a_worker_comes_and_shrinks_when_it_goes(tmp_path: Path) -> None:
     with StandaloneCluster(workers=1, cores=1, memory="700m") as cluster, (tmp_path / "log").open("w+") as log:
         program = subprocess.Popen(
-            [sys.executable, str(GROWING), cluster.master, str(tmp_path)],
+            command("growing_program.py", cluster.master, tmp_path),
             env=environment(), stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
         assert program.stdout is not None
@@ -161,10 +143,7 @@ def trained(ranks: int) -> tuple[str, list[Any]]:
         model=model, optimizer=torch.optim.Adam(model.parameters(), 0.01), loss=nn.MSELoss(), workers_per_node=ranks
     )
     history = made.fit(table(), validation_data=table().slice(0, 50), **WORDS)
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest(), history
+    return digest(model), history
 
 
 class Executioner(MemorySink):
@@ -231,12 +210,12 @@ def test_local_ranks_that_are_killed_at_random_moments_cost_nothing(
     heard = Executioner(KILLS, both, random.Random(6))
     monkeypatch.setattr("zoo.orca.learn.listeners.ConsoleSink", lambda: heard)
     session.begin(LocalCluster(cores=ranks))
-    digest, history = trained(ranks)
+    made = trained(ranks)
     session.end()
     left = [event for event in heard.events if isinstance(event, RankLeft)]
     assert len(left) >= KILLS - 1
     assert not [event for event in heard.events if isinstance(event, Resumed)]
-    assert (digest, history) == undisturbed
+    assert made == undisturbed
     assert [steps for steps in heard.lost if steps] == []
     assert_soon([noticed for noticed, _ in heard.waits], NOTICED)
     assert_soon([again for _, again in heard.waits], AGAIN)

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-from zoo.engine.clusters.spark.standalone import StandaloneCluster
+from driver import answer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
-PROGRAM = Path(__file__).with_name("standalone_program.py")
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with StandaloneCluster(workers=2, cores=1, memory="700m") as cluster:
-        done = subprocess.run(
-            [sys.executable, str(PROGRAM), cluster.master, str(tmp_path_factory.mktemp("scratch"))],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        yield json.loads(done.stdout.splitlines()[-1])
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return answer("standalone_program.py", tmp_path_factory.mktemp("scratch"), timeout=300)
 
 
 def test_each_rank_sits_on_an_executor_of_its_own(seen: dict[str, Any]) -> None:

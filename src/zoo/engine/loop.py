@@ -224,7 +224,7 @@ class _Run:
         stop = self.at.stop
         if self.job.asks_to_stop:  # the replica's ranks have agreed on it with their gradients
             stop = self.replica.notice("after_step", progress, {}) or stop
-        self._move(Stage.STEPPED, progress, stop=stop)
+        self.at = self.at.after_step(progress, stop=stop)
         self.seat.put(Tick())
 
     def _steps(self, meter: Meter) -> Iterator[tuple[tuple[Batch, ...], int]]:
@@ -248,11 +248,12 @@ class _Run:
     def _step_border(self) -> None:
         """What is due behind a step: validation first, so that a checkpoint knows its score."""
         progress = self.at.progress
-        if _due(self.job.validate, progress):
+        if scored := _due(self.job.validate, progress):
             progress, _ = self._scored(progress)
-        if _due(self.job.checkpoint, progress):
+        if saved := _due(self.job.checkpoint, progress):
             self._checkpoint(progress)
-        self._move(Stage.OPEN, progress)
+        if scored or saved:
+            self._move(Stage.OPEN, progress)
 
     def _count_up(self) -> None:
         """The epoch in numbers: steps, loss, and what the replicas have measured while they trained."""

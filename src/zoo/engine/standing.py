@@ -19,7 +19,10 @@ from zoo.engine.progress import Progress
 
 
 class Stage(IntEnum):
-    """The moments of an epoch, in order; for each step `STEPPED`, then `OPEN`; `ENDED` where the run ends within it."""
+    """The moments of an epoch, in order: for each step `STEPPED`, and `OPEN` once what was due behind it is done.
+
+    `ENDED` is where the run ends within an epoch.
+    """
 
     NEW = 0
     CLOSED = 1
@@ -54,6 +57,12 @@ class Standing:
     stats: Mapping[str, float] = field(default_factory=dict)
     share: tuple[int, ...] = ()
     epochs: tuple[Mapping[str, float], ...] = ()
+
+    def after_step(self, progress: Progress, *, stop: bool) -> Standing:
+        """Where a rank stands when one more step is done. (Faster than `dataclasses.replace`: it is made in each step.)"""
+        return Standing(
+            progress, Stage.STEPPED, self.heard, (), stop, self.sums, self.stats, self.share, self.epochs
+        )  # fmt: skip
 
     @property
     def place(self) -> tuple[int, int, int, int]:

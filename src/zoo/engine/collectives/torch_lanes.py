@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from zoo.engine.collectives.solo import Solo
-from zoo.engine.collectives.torch_group import TorchGroup, ring_bytes
+from zoo.engine.collectives.torch_group import TorchGroup
 from zoo.engine.collectives.tree import Pile, Span, additions, subtrees
 from zoo.engine.contracts import Array, Guard, Rank, Ready
 from zoo.engine.values import part_of
@@ -65,8 +65,9 @@ class LanedGroup(TorchGroup):
 
         def start(pile: Pile, bucket: torch.Tensor) -> None:
             with self._watch("average"):
-                self.moved += sum(ring_bytes(each, self._rank.world) for each in pile.sums[:1])
-                waiting.append((_Exchange(pile.sums, self._sums, self._rank.index), bucket))
+                exchange = _Exchange(pile.sums, self._sums, self._rank.index)
+                self.moved += exchange.moved
+                waiting.append((exchange, bucket))
 
         yield _Step(self._own_counts, self._rank.world, start).passes(shares)
         with self._watch("average"):
@@ -116,7 +117,11 @@ class _Step:
 
 
 class _Exchange:
-    """One bucket on its way: slices of sums to those who add them up, and sums of slices back to all."""
+    """One bucket on its way: slices of sums to those who add them up, and sums of slices back to all.
+
+    Attributes:
+        moved: bytes that this rank sends to the others.
+    """
 
     def __init__(self, sums: Sequence[torch.Tensor], counts: Sequence[int], own: int) -> None:
         world, size = len(counts), sums[0].numel() // len(counts)
@@ -129,6 +134,7 @@ class _Exchange:
         )  # fmt: skip
         self._kept = going  # until it has gone
         self._whole = going.new_empty(world * size)
+        self.moved = (world - 1) * (len(sums) + 1) * size * going.element_size()
 
     def share(self, counts: Sequence[int]) -> None:
         """Adds up this rank's slice, and sends it to all."""

@@ -31,7 +31,8 @@ class Lanes:
 
     def __init__(self, model: nn.Module, statistics: Iterable[tuple[nn.Module, Tensor]], laned: bool) -> None:
         averaged = {id(buffer) for _, buffer in statistics}
-        self._model, self._laned = model, laned
+        self._laned = laned
+        self._holders = [(name, module) for name, module in model.named_modules() if module._buffers]
         self._alike = {name for name, buffer in model.named_buffers() if id(buffer) not in averaged}
         self._before: Mapping[str, Tensor] = {}
         self._left: Mapping[str, Tensor] | None = None
@@ -118,8 +119,14 @@ class Lanes:
         return self._laned and name in self._alike and (buffer.is_floating_point() or _counts(buffer))
 
     def _now(self) -> dict[str, Tensor]:
-        """The buffers, asked anew: a model may have put other tensors in their place."""
-        return {name: buffer for name, buffer in self._model.named_buffers() if buffer is not None}
+        """The buffers, asked anew: a module may have put other tensors in their place."""
+        found = {
+            f"{holder}.{name}" if holder else name: buffer
+            for holder, module in self._holders
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        }
+        return found
 
     def _copies(self) -> dict[str, Tensor]:
         return {name: buffer.clone() for name, buffer in self._now().items()}

@@ -54,9 +54,8 @@ class TorchReplica:
         self._place = to_device(self._device)
         self._parameters = _trained(parts)
         self._buckets: Buckets | None = None
-        self._lanes = (
-            None if settings.rank.alone else Lanes(parts.model, statistics_of(parts.model), settings.rank.lanes > 0)
-        )
+        rank = settings.rank
+        self._lanes = None if rank.alone else Lanes(parts.model, statistics_of(parts.model), rank.lanes > 0)
         self._runner = Runner(parts, settings, self._default_forward)
         self._hooked = bool(settings.callbacks)
         self._own_backward = self._runner.overrides("on_iter_backward")
@@ -335,7 +334,8 @@ class TorchReplica:
         if self._buckets is None or not self._buckets.matches(self._parameters):
             if self._buckets is not None:
                 self._buckets.remove()
-            self._buckets = Buckets(self._parameters, statistics_of(self._model), self._lanes)
+            lanes = self._lanes if self._settings.rank.lanes else None
+            self._buckets = Buckets(self._parameters, statistics_of(self._model), lanes)
         return self._buckets
 
     def _wake(self) -> None:
