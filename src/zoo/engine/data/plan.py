@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,14 +70,21 @@ class Plan:
 
     def borders(self, first: int, last: int) -> Counts:
         """Rows of each part that were read before steps first .. last: (last - first + 1, parts)."""
-        ends = np.minimum(np.arange(first, last + 1, dtype=np.int64) * self.batch_size, self.rows)
-        sizes = np.asarray(self.sizes, dtype=np.int64)
-        below, above = _thresholds(ends, sizes)
-        counts = _counts(below[:, None], sizes)
-        # Rows whose keys are equal to the last bit jump together: the first parts among them go first.
-        jumps = _counts(above[:, None], sizes) > counts
-        missing = (ends - counts.sum(axis=1))[:, None]
-        return np.asarray(counts + (jumps & (np.cumsum(jumps, axis=1) <= missing)), dtype=np.int64)
+        return _borders(self.sizes, self.batch_size, first, last)
+
+
+@lru_cache(maxsize=4)  # the same in each epoch of a plan; a third of what a short epoch begins with
+def _borders(sizes: tuple[int, ...], batch_size: int, first: int, last: int) -> Counts:
+    of = np.asarray(sizes, dtype=np.int64)
+    ends = np.minimum(np.arange(first, last + 1, dtype=np.int64) * batch_size, of.sum())
+    below, above = _thresholds(ends, of)
+    counts = _counts(below[:, None], of)
+    # Rows whose keys are equal to the last bit jump together: the first parts among them go first.
+    jumps = _counts(above[:, None], of) > counts
+    missing = (ends - counts.sum(axis=1))[:, None]
+    borders = np.asarray(counts + (jumps & (np.cumsum(jumps, axis=1) <= missing)), dtype=np.int64)
+    borders.flags.writeable = False
+    return borders
 
 
 def _counts(threshold: NDArray[np.float64], sizes: Counts) -> Counts:
