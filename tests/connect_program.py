@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,29 @@ class Mark(Callback):
         (SCRATCH / f"{runner.rank}-{os.getpid()}").touch()
 
 
+class KillOnce(Callback):
+    """Ends rank 1 at step 4, the first time."""
+
+    def after_train_iter(self, runner: Any) -> None:
+        mark = SCRATCH.with_name("killed")
+        if runner.rank == 1 and runner.global_step == 4 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def trained(rows: Any, nodes: int, callbacks: list[Callback]) -> tuple[list[float], str]:
+    """The weights of a run, and what is said of losses in its report."""
+    torch.manual_seed(1)
+    model = Net()
+    made = Estimator.from_torch(
+        model=model, optimizer=torch.optim.Adam(model.parameters(), 0.05), loss=nn.CrossEntropyLoss(),
+        workers_per_node=2 // nodes,
+    )  # fmt: skip
+    made.fit(rows, epochs=2, batch_size=20, reproducible=True, callbacks=callbacks, **COLUMNS)
+    weights = [float(value) for parameter in model.parameters() for value in parameter.detach().flatten()]
+    return weights, str(made.report())
+
+
 def error_of(call: Callable[[], Any]) -> str:
     try:
         call()
@@ -91,6 +115,10 @@ def main() -> None:
         outputs = model(torch.tensor(answers["a"]), torch.tensor(answers["b"]))
         seen["loss"] = nn.functional.cross_entropy(outputs, torch.tensor(answers["y"]).long()).item()
     seen["apart"] = float((torch.tensor(answers["prediction"].tolist()) - outputs).abs().max())
+
+    whole, _ = trained(rows, place.nodes, [])
+    weights, seen["report"] = trained(rows, place.nodes, [KillOnce()])
+    seen["equal"] = weights == whole
 
     model.fails = True
     seen["failed"] = error_of(lambda: made.fit(rows, epochs=1, batch_size=20, **COLUMNS))

@@ -63,6 +63,11 @@ def test_evaluate_and_predict_agree_with_the_model(seen: dict[str, Any]) -> None
     assert seen["apart"] < 1e-5
 
 
+def test_a_rank_that_is_killed_costs_nothing(seen: dict[str, Any]) -> None:
+    assert seen["equal"]
+    assert "was killed by SIGKILL" in seen["report"] and "peers" in seen["report"]
+
+
 def test_errors_are_in_the_users_words(seen: dict[str, Any]) -> None:
     assert seen["failed"].startswith(f"WorkerFailed: {PROGRAM}:")
     assert "in forward: KeyError: 'of the user'" in seen["failed"]

@@ -41,13 +41,19 @@ def answer(program: str, *arguments: object, timeout: float) -> dict[str, Any]:
     return found
 
 
-def begin(master: str) -> Any:
-    """The program's Spark session, with two executors of one core where there are two Workers."""
+def begin(master: str, **settings: object) -> Any:
+    """The program's Spark session, with two executors of one core where there are two Workers.
+
+    Args:
+        master: the cluster's.
+        settings: of Spark, with ``_`` for a dot.
+    """
     from zoo.orca import OrcaContext, init_orca_context
 
+    given = {name.replace("_", "."): value for name, value in settings.items()}
     init_orca_context(
         "standalone", master=master, cores=1, memory="700m", num_nodes=2, driver_memory="700m",
-        conf={"spark.ui.enabled": False},
+        conf={"spark.ui.enabled": False, **given},
     )  # fmt: skip
     return OrcaContext.get_spark_session()
 

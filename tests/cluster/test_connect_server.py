@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from driver import environment
 
 from leftovers import within
 from zoo.engine.clusters.spark import java
@@ -64,12 +65,8 @@ def test_ranks_on_executors_behind_a_server_reach_the_program(tmp_path: Path) ->
     with StandaloneCluster(workers=2, cores=1, memory="512m") as cluster, connect_server(cluster.master, home) as url:
         done = subprocess.run(
             [sys.executable, str(PROGRAM), url, str(scratch)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
+            env=environment(), capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["children"] == []  # no Spark in the program's own process
@@ -77,5 +74,6 @@ def test_ranks_on_executors_behind_a_server_reach_the_program(tmp_path: Path) ->
     assert seen["zoo"].endswith(".zip/zoo/__init__.py")
     assert [rank for rank, _ in seen["ranks"]] == ["0", "1"]
     assert seen["evaluated"]["val_loss"] == pytest.approx(seen["loss"], abs=1e-5) and seen["apart"] < 1e-5
+    assert seen["equal"] and "peers" in seen["report"]  # where a rank was killed on the way
     assert "in forward: KeyError: 'of the user'" in seen["failed"]
     assert seen["left running"] == 3

@@ -29,7 +29,7 @@ from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
 from zoo.engine.clusters.spark.gathering import gathered
 from zoo.engine.clusters.spark.store import FrameStore
-from zoo.engine.clusters.spark.tasks import Stage, Tasks, allocates, wanting
+from zoo.engine.clusters.spark.tasks import Stage, Tasks, allocates, most_allocated, wanting
 from zoo.engine.contracts import Mapper, Rank, Shards, Sink, T, Task, Terms
 from zoo.engine.data.objects import ObjectRows, Reading
 from zoo.engine.errors import NotEnoughSlots, UsageError
@@ -142,10 +142,12 @@ class SparkCluster:
         return connect.is_connect(self.session) or not self._master().startswith("local")
 
     def _slots_for(self, world: int) -> int:
-        """The slots now; waits a while for executors that were lost and are being started again."""
+        """The slots now; waits a while for executors that were lost, or that Spark has taken from an idle program."""
         until = time.monotonic() + _RETURN_SECONDS
-        while (slots := self.slots) < world <= self.nodes * self.cores and time.monotonic() < until:
-            time.sleep(0.5)
+        most = max(self.nodes, most_allocated(self.session)) * self.cores
+        with wanting(self.session, world - self.slots):
+            while (slots := self.slots) < world <= most and time.monotonic() < until:
+                time.sleep(0.5)
         return slots
 
     def _threads(self, world: int) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _END_SECONDS = 10.0
 _ASK_SECONDS = 2.0
+_SCOUT_SECONDS = 1.0
 
 
 def most_failures(session: SparkSession) -> int:
@@ -87,6 +88,8 @@ class Tasks:
 def wanting(session: SparkSession, more: int) -> Iterator[None]:
     """Tasks that wait for slots and then end, where executors come only as tasks wait (dynamic allocation).
 
+    They come again and again: the first may find the slots of a gang that is not seated yet.
+
     Args:
         session: where they wait.
         more: how many slots more than there are could be used.
@@ -96,25 +99,37 @@ def wanting(session: SparkSession, more: int) -> Iterator[None]:
     if more < 1 or connect.is_connect(session) or not allocates(session):
         yield
         return
-    tag = f"zoo-scouts-{secrets.token_hex(8)}"
+    tag, over = f"zoo-scouts-{secrets.token_hex(8)}", threading.Event()
 
     def wait() -> None:
         session.addTag(tag)
         with suppress(Exception):  # cancelled behind the gang
-            session.range(0, more, 1, more).write.format("noop").mode("overwrite").save()
+            while not over.wait(_SCOUT_SECONDS):
+                session.range(0, more, 1, more).write.format("noop").mode("overwrite").save()
 
     thread = InheritableThread(target=wait, session=session, name="zoo-scouts", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        session.interruptTag(tag)
-        thread.join(_END_SECONDS)
+        over.set()
+        for _ in range(int(_END_SECONDS / _SCOUT_SECONDS)):  # again, where a job begins in between
+            session.interruptTag(tag)
+            thread.join(_SCOUT_SECONDS)
+            if not thread.is_alive():
+                break
 
 
 def allocates(session: SparkSession) -> bool:
     """Whether Spark asks for executors as it needs them."""
     return str(session.conf.get("spark.dynamicAllocation.enabled", "false")).lower() == "true"
+
+
+def most_allocated(session: SparkSession) -> float:
+    """As many executors as Spark may come to have by asking for them; 0 where it does not ask."""
+    if connect.is_connect(session) or not allocates(session):
+        return 0
+    return float(str(session.conf.get("spark.dynamicAllocation.maxExecutors", "inf")).replace("infinity", "inf"))
 
 
 class Stage:
