@@ -59,7 +59,7 @@ class Standing:
     epochs: tuple[Mapping[str, float], ...] = ()
 
     def after_step(self, progress: Progress, *, stop: bool) -> Standing:
-        """Where a rank stands when one more step is done. (Faster than `dataclasses.replace`: it is made in each step.)"""
+        """Where a rank stands when one more step is done; made in each step, and so not by `dataclasses.replace`."""
         return Standing(
             progress, Stage.STEPPED, self.heard, (), stop, self.sums, self.stats, self.share, self.epochs
         )  # fmt: skip

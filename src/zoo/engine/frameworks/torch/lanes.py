@@ -120,13 +120,12 @@ class Lanes:
 
     def _now(self) -> dict[str, Tensor]:
         """The buffers, asked anew: a module may have put other tensors in their place."""
-        found = {
+        return {
             f"{holder}.{name}" if holder else name: buffer
             for holder, module in self._holders
             for name, buffer in module._buffers.items()
             if buffer is not None
         }
-        return found
 
     def _copies(self) -> dict[str, Tensor]:
         return {name: buffer.clone() for name, buffer in self._now().items()}
