@@ -1,6 +1,7 @@
 """Driver programs on a standalone cluster: how a test runs one, and what the programs share.
 
-A program is a script beside this file, so that its classes live in __main__ as a user's do; what is here stays on the driver.
+A program is a script beside this file, so that its classes live in __main__ as a user's do. What is here stays on the
+driver.
 """
 
 from __future__ import annotations

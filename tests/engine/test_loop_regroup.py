@@ -32,6 +32,8 @@ from zoo.engine.run import terms_of
 from zoo.engine.standing import Stage, Standing, followers, furthest
 from zoo.engine.triggers import EveryEpoch, MaxEpoch, SeveralIteration
 
+pytestmark = pytest.mark.exact
+
 # --- who is followed ------------------------------------------------------------------------------------------------
 
 
