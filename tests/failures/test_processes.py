@@ -117,7 +117,7 @@ PROGRAM = """
         loss=torch.nn.MSELoss(), workers_per_node=2, model_dir=sys.argv[1],
     )
     data = (np.zeros((500, 4), np.float32), np.zeros((500, 1), np.float32))
-    estimator.fit(data, epochs=1, batch_size=100, memory=100)
+    estimator.fit(data, epochs=1, batch_size=100, memory=2000)
 """
 
 

@@ -89,6 +89,7 @@ class FitJob:
         checkpoint_dir: where (any fsspec URL); empty for nowhere.
         stop_on_nan: whether a loss that is NaN or infinite ends the run.
         memory: bytes of rows that a rank keeps in memory before it spools them to its disk.
+        disk: n: a rank keeps all rows on its disk, at most 1/n of them in memory; 0: only what `memory` does not hold.
         stall_timeout: seconds without any step or row on any rank after which the gang is given up.
         recovery: what is done when ranks are lost: ``"peers"`` (the others go on, with another one in its place),
             ``"checkpoint"`` (a new gang goes on from the last one), ``"none"``; empty for the strongest that the
@@ -117,6 +118,7 @@ class FitJob:
     checkpoint_dir: str = ""
     stop_on_nan: bool = True
     memory: int = 1 << 30
+    disk: int = 0
     stall_timeout: float = 600.0
     recovery: str = ""
     attempts: int = 4

@@ -103,6 +103,7 @@ def _feed(job: FitJob, rank: Rank, shards: Shards, seat: Seat, name: str) -> Fee
             seed=job.seed,
             shuffle=job.shuffle and not validation,
             memory=job.memory,
+            disk=job.disk,
             steps=job.validation_steps if validation else job.steps_per_epoch,
             purpose="validation" if validation else "training",
             sink=seat,

@@ -144,6 +144,7 @@ class FeedRequest:
         seed: of the order within an epoch.
         shuffle: whether rows are permuted within an epoch.
         memory: bytes of rows kept in memory before they are spooled to disk.
+        disk: n: all rows lie on disk, and at most 1/n of them in memory; 0: on disk what `memory` does not hold.
         steps: of an epoch, at most; None for all that the data give.
         purpose: what the rows are for, in errors.
         sink: hears `Tick` now and then while rows are read, so that nobody takes this rank for stalled.
@@ -156,6 +157,7 @@ class FeedRequest:
     seed: int = 0
     shuffle: bool = True
     memory: int = 1 << 30
+    disk: int = 0
     steps: int | None = None
     purpose: str = "training"
     sink: Sink

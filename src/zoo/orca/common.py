@@ -67,7 +67,7 @@ class _Options(type):
 
     @property
     def train_data_store(cls) -> str:
-        """``"DRAM"`` (default), or ``"DISK_n"``: a rank keeps 1/n of its rows in memory, the rest on its disk."""
+        """``"DRAM"`` (default), or ``"DISK_n"``: a rank has all its rows on its disk, and 1/n of them in memory."""
         return cls._train_data_store
 
     @train_data_store.setter

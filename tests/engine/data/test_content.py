@@ -145,7 +145,7 @@ def test_so_they_do_for_any_number_of_lanes_and_without_shuffling(rows: int, lan
     assert read_in_lanes(pieces, **words) == read_in_lanes([whole], **words)
 
 
-@pytest.mark.parametrize("words", [{"memory": 64}, {"epoch": 1, "memory": 64}])
+@pytest.mark.parametrize("words", [{"memory": 256}, {"epoch": 1, "memory": 256}])
 def test_rows_on_disk_are_the_same(words: dict[str, Any]) -> None:
     whole = table(200)
     epoch = words.pop("epoch", 0)

@@ -24,7 +24,7 @@ from zoo.engine.data.plan import Plan
 from zoo.engine.data.spool import Spool
 from zoo.engine.data.taking import Column
 from zoo.engine.data.text import Stored, stored
-from zoo.engine.errors import DataError
+from zoo.engine.errors import DataError, UsageError
 from zoo.engine.events.events import Tick
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class RowFeed:
 
         Raises:
             DataError: there is no row on any rank; or, for a group that was formed anew, other rows than before.
+            UsageError: the rows of one step alone are more than the memory that was given.
         """
         known = self.plan.sizes
         self._rows_of = dict(sorted(self._settle(group, self._rows_of).items()))
@@ -75,6 +76,7 @@ class RowFeed:
             raise DataError(NO_ROWS.format(self._request.purpose))
         if known and known != self.plan.sizes:
             raise DataError(CHANGED.format(self._request.purpose, sum(known), self.plan.rows))
+        self._refuse_large_steps()
         self._close_columns()
         self._columns = self._spool.so_far()
 
@@ -183,6 +185,17 @@ class RowFeed:
         self._close_columns()
         self._spool.close()
 
+    def _refuse_large_steps(self) -> None:
+        """Rows of a single step that do not fit."""
+        own = sum(map(len, self._rows_of.values()))
+        rows = -(-self.plan.total(0) * own // self.plan.rows)
+        needed, memory = rows * self._spool.row_bytes, self._request.memory
+        if needed > memory:
+            raise UsageError(
+                f"a step has {rows:,} rows of about {self._spool.row_bytes:,} bytes on this rank, {needed:,} bytes, "
+                f"and memory= allows {memory:,}. Give memory= more, a smaller batch_size, or more ranks."
+            )
+
     def _close_columns(self) -> None:
         for column in self._columns:
             column.close()
@@ -210,7 +223,7 @@ class _Filling:
     def __init__(self, schema: pa.Schema, request: FeedRequest, expected: int | None = None) -> None:
         self._specs = columns.describe(schema, (*request.features, *request.labels))
         memory = request.memory - request.memory // 8  # an eighth for the batch on its way
-        self.spool = Spool(memory, self._specs, expected=expected)
+        self.spool = Spool(memory, self._specs, expected=expected, disk=request.disk)
         self._sink = request.sink
 
     def append(self, batch: pa.RecordBatch) -> range:

@@ -10,6 +10,7 @@ Leaves: what the rows mean (columns), which are taken (plan, feed), taking them 
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import FileIO
@@ -33,7 +34,12 @@ class Spool:
     """A growable store of rows, written once and then read at random."""
 
     def __init__(
-        self, memory: int, specs: Sequence[ArraySpec] = (), directory: str | None = None, expected: int | None = None
+        self,
+        memory: int,
+        specs: Sequence[ArraySpec] = (),
+        directory: str | None = None,
+        expected: int | None = None,
+        disk: int = 0,
     ) -> None:
         """Starts empty, in memory.
 
@@ -42,11 +48,13 @@ class Spool:
             specs: what the columns are; needed where no row may come, and to name columns in errors.
             directory: for the files; None for the system's (``TMPDIR``).
             expected: how many rows will come, where that is known: room is made for so many.
+            disk: n: all rows go to disk, and at most 1/n of them, within the budget, are in memory when they are taken.
         """
         self.rows = 0
         self.on_disk = False
         self._memory = memory
         self._expected = expected
+        self._disk = disk
         self._directory = directory or tempfile.gettempdir()
         self._specs = tuple(specs)
         self._stores: Sequence[_Memory | _File | _TextStore] = ()
@@ -95,7 +103,8 @@ class Spool:
 
     def so_far(self) -> tuple[Column, ...]:
         """The columns, in the order of `append`, without what will be appended later. The caller closes them."""
-        window = Window(self._memory // 2)
+        most = self._memory // 2
+        window = Window(min(most, self._bytes // self._disk) if self._disk else most)
         return tuple(store.seal(window) for store in self._stores) or tuple(
             ArrayColumn(empty(spec)) for spec in self._specs
         )
@@ -138,14 +147,28 @@ class Spool:
         names = [spec.name for spec in self._specs] or [str(number) for number in range(len(firsts))]
         self._specs = tuple(ArraySpec(name, *_layout(first)) for name, first in zip(names, firsts, strict=True))
         row = sum(first.nbytes / len(first) for first in firsts)
+        self._refuse_too_many(row)
         fit = int(min(self._memory, _RESERVED) / max(row, 1))
         count = fit if self._expected is None else min(fit, self._expected)
         self._stores = _stores(firsts, max(count, *map(len, firsts)))
 
+    def _refuse_too_many(self, row: float) -> None:
+        """Before a row is kept: as many as will come, where that is known, if neither memory nor disk holds them."""
+        needed = int(row * (self._expected or 0))
+        if needed <= self._memory and not self._disk:
+            return
+        free = shutil.disk_usage(self._directory).free
+        if needed > free:
+            raise StorageFailed(
+                f"this rank's {self._expected:,} rows need about {needed:,} bytes: more than memory= keeps "
+                f"({self._memory:,}), and than {self._directory} has free ({free:,}). Point TMPDIR to a larger disk, "
+                "give memory= more, or spread the rows over more ranks on other machines."
+            )
+
     def _keep(self, number: int, piece: Any) -> None:
         self._bytes += piece.nbytes
         try:
-            if self._bytes > self._memory and not self.on_disk:
+            if (self._disk or self._bytes > self._memory) and not self.on_disk:
                 self._spill()
             self._stores[number].append(piece)
         except OSError as error:

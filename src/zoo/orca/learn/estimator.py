@@ -24,10 +24,12 @@ from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.optim import ConstantClip, NormClip
 from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
+from zoo.orca.common import OrcaContext
 from zoo.orca.learn.listeners import listening
 from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
+    disk_of,
     end_of,
     lanes_of,
     latest_checkpoint,
@@ -176,6 +178,7 @@ class Estimator:
             checkpoint_dir=self._run_directory(),
             stop_on_nan=stop_on_nan,
             memory=parse_bytes(memory),
+            disk=disk_of(OrcaContext.train_data_store),
             stall_timeout=stall_timeout,
             attempts=attempts,
             recovery=recovery or "",

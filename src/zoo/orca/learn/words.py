@@ -40,6 +40,11 @@ def parse_bytes(amount: int | str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def disk_of(store: str) -> int:
+    """The n of a ``train_data_store`` ``"DISK_n"``; 0 for ``"DRAM"``."""
+    return int(store.partition("_")[2] or 0)
+
+
 def latest_checkpoint(directory: str) -> str:
     """The path of the newest complete checkpoint under `directory`.
 
