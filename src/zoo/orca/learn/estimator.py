@@ -37,6 +37,7 @@ from zoo.orca.learn.words import (
     refuse_endless,
     rows_per_step,
     start_of,
+    warn_of_other_versions,
     workers_of,
 )
 
@@ -111,8 +112,8 @@ class Estimator:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
 
         Args:
-            data: a Spark DataFrame, pandas or any Arrow frame, arrays, XShards, a Parquet path, a torch DataLoader, or
-                a function ``f(config, batch_size)`` that creates one.
+            data: a Spark DataFrame, pandas or any Arrow frame, arrays, XShards, a Parquet path, a Delta table or its
+                path, a torch DataLoader, or a function ``f(config, batch_size)`` that creates one.
             epochs: further epochs; None: `end_trigger` or `max_steps` says when to end.
             batch_size: rows per step over ALL ranks (default 32, or a loader's own).
             feature_cols: columns of the model's inputs, in the order of its arguments.
@@ -159,7 +160,10 @@ class Estimator:
         rows = rows_per_step(batch_size, train)
         called = (*self._callbacks, *listed(callbacks))
         lanes = lanes_of(reproducible, virtual_ranks, self._spec, shards, called)
-        start = start_of(self._progress, self._position if self._loaded else {}, rows, lanes)
+        loaded = self._position if self._loaded else {}
+        start = start_of(self._progress, loaded, rows, lanes)
+        sources = train.sources()
+        warn_of_other_versions(sources, loaded)
         job = FitJob(
             spec=self._spec.for_training(train.columns, self._clip, called),
             columns=train.columns,
@@ -183,6 +187,7 @@ class Estimator:
             validation_steps=validation_steps,
             virtual_ranks=lanes,
             asks_to_stop=bool(called),
+            sources=sources,
         )
         fewest, most = workers_of(workers, self._world(cluster))
         self._reporter = Reporter()

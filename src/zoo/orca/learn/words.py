@@ -20,6 +20,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.progress import Progress
 from zoo.engine.triggers import MaxEpoch, MaxIteration, Trigger, convert_trigger
+from zoo.engine.values import Source
 
 _log = logging.getLogger("zoo")
 
@@ -85,6 +86,20 @@ def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int, lan
             )  # fmt: skip
             step = 0
     return dataclasses.replace(progress, step_in_epoch=step, epoch_ended=False)
+
+
+def warn_of_other_versions(sources: Sequence[Source], loaded: Mapping[str, Any]) -> None:
+    """Says so where a run goes on from a checkpoint with another version of the same table.
+
+    Args:
+        sources: of the new run.
+        loaded: the position of a checkpoint that was loaded since the last `fit` (`FitJob.position`); empty for none.
+    """
+    for told in loaded.get("sources", ()):
+        before = Source(**told)
+        for now in sources:
+            if (now.kind, now.name) == (before.kind, before.name) and now.version != before.version:
+                _log.warning("the checkpoint was trained on %s; training goes on with %s.", before, now)
 
 
 def end_of(start: Progress, epochs: int | None, max_steps: int | None, trigger: Any) -> Trigger:

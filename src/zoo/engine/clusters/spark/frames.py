@@ -20,6 +20,7 @@ import pyarrow as pa
 from zoo.engine.clusters.spark import sessions
 from zoo.engine.clusters.spark.faults import in_own_words
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
+from zoo.engine.clusters.spark.origins import sources_of
 from zoo.engine.contracts import Feed, FeedRequest, Mapper, Shards
 from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
@@ -170,7 +171,7 @@ def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
             raise ColumnNotFound.among(missing, data.columns, argument)
     shards = FrameShards(data, tuple(dict.fromkeys((*features, *(labels or ())))))
     column_types.describe(shards.schema, shards.used)  # refuses types that cannot become arrays
-    return Adapted(shards, Columns(tuple(features), tuple(labels or ())), give_back)
+    return Adapted(shards, Columns(tuple(features), tuple(labels or ())), give_back, lambda: sources_of(data))
 
 
 def give_back(extended: Shards) -> DataFrame:
