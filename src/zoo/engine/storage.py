@@ -60,6 +60,11 @@ def masked(text: str) -> str:
     return _SECRET.sub(r"\1***", _QUERY.sub(r"\1?***", _USER.sub(r"\1\2***@", text)))
 
 
+def shown(url: str) -> str:
+    """A URL without credentials, or a whole local path; without a slash at its end."""
+    return masked(str(local_path(url).absolute()) if is_local(url) else url).rstrip("/") or "/"
+
+
 def join(url: str, *names: str) -> str:
     """`url` with `names` below it."""
     for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import pickle
 import struct
@@ -17,14 +18,17 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoo.engine import checkpoint
 from zoo.engine.data import delta
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.data.files import FileShards
 from zoo.engine.data.listing import living, where_kept
 from zoo.engine.errors import DataError, MissingDependency, StorageFailed, UsageError
+from zoo.orca.learn.pytorch import Estimator
 
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
@@ -127,7 +131,7 @@ def test_ranks_share_the_files_and_travel_without_rows(tmp_path: Path) -> None:
     shares = [[row["x"] for _, batch in pickle.loads(packed).open(index, 3) for row in batch.to_pylist()]
               for index in range(3)]  # fmt: skip
     assert [len(share) for share in shares] == [10, 10, 10]
-    assert sorted(sum(shares, [])) == list(range(30)) and len(packed) < 5000
+    assert sorted(itertools.chain(*shares)) == list(range(30)) and len(packed) < 5000
 
 
 def test_columns_that_came_later_are_null_where_they_are_missing(tmp_path: Path) -> None:
@@ -267,18 +271,42 @@ def test_credentials_of_a_table_go_to_its_files_only(tmp_path: Path, monkeypatch
 
 
 def test_predictions_stand_beside_all_columns(tmp_path: Path, inline: None) -> None:
-    import torch
-
-    from zoo.orca.learn.pytorch import Estimator
-
     columns = {"y": np.linspace(-2, 2, 64), "v": pa.array([[1.0, 2.0]] * 64, pa.list_(pa.float32()))}
     path = write(tmp_path / "t", np.linspace(-1, 1, 64), columns=columns)
     without = deltalake.DeltaTable(path)
     without.delete("y > 1.9")
-    estimator = Estimator.from_torch(model=torch.nn.Linear(2, 1), optimizer=torch.optim.SGD, loss=torch.nn.MSELoss())
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0))
+    estimator = Estimator.from_torch(model=model, optimizer=torch.optim.SGD, loss=torch.nn.MSELoss())
     (stats,) = estimator.fit(path, batch_size=8, feature_cols=["v"], label_cols=["y"])
     assert stats["num_samples"] == 62
     assert estimator.evaluate(without, feature_cols=["v"], label_cols=["y"])["num_samples"] == 62
     table = estimator.predict(path, feature_cols=["v"])
     assert table.column_names == ["x", "y", "v", "prediction"] and table.num_rows == 62
     assert f"data      Delta table {path} (version 1)" in str(estimator.report())
+
+
+def test_the_version_is_in_the_checkpoint_and_another_one_is_said_on_going_on(
+    tmp_path: Path, inline: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, models = write(tmp_path / "t", np.linspace(-1, 1, 32), columns={"y": np.ones(32)}), str(tmp_path / "m")
+
+    def trained(data: Any, load: bool) -> Any:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Unflatten(0, (-1, 1)), torch.nn.Linear(1, 1), torch.nn.Flatten(0))
+        made = Estimator.from_torch(
+            model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), loss=torch.nn.MSELoss(), model_dir=models
+        )
+        if load:
+            made.load_checkpoint(models)
+        made.fit(data, batch_size=8, feature_cols=["x"], label_cols=["y"])
+        return checkpoint.load(made.latest_checkpoint()).plan["sources"]
+
+    assert trained(path, load=False) == [{"kind": "Delta table", "name": path, "version": 0}]
+    write(tmp_path / "t", [0.5], columns={"y": [1.0]})
+    trained(deltalake.DeltaTable(path, version=0), load=True)
+    assert not caplog.records
+    assert trained(path, load=True) == [{"kind": "Delta table", "name": path, "version": 1}]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the checkpoint was trained on Delta table {path} (version 0); "
+        f"training goes on with Delta table {path} (version 1)."
+    ]

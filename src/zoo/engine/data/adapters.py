@@ -69,7 +69,8 @@ PROTOCOLS: Mapping[str, str] = {  # a method that any type may have -> its adapt
 ACCEPTED = (
     "a Spark DataFrame, an RDD of rows, a pandas DataFrame, an Arrow table, reader or Parquet dataset, any frame with "
     "__arrow_c_stream__ (Polars, DuckDB, ...), XShards, numpy arrays as x, (x, y), [x0, x1] or {'x': x, 'y': y}, "
-    "a Parquet path or URL, a Delta table or its path, a torch DataLoader, a tf.data.Dataset, or a function that creates one"
+    "a Parquet path or URL, a Delta table or its path, a torch DataLoader, a tf.data.Dataset, or a function that "
+    "creates one"
 )
 
 

@@ -61,9 +61,8 @@ def opened(url: str) -> Any:
         MissingDependency: `deltalake` is not installed.
         UsageError, StorageFailed: the log cannot be read.
     """
-    deltalake = require(
-        "deltalake", extra="delta", because=f"{storage.masked(url)} is a Delta table, and its log says which files count"
-    )
+    because = f"{storage.masked(url)} is a Delta table, and its log says which files count"
+    deltalake = require("deltalake", extra="delta", because=because)
     with _explained(url):
         return deltalake.DeltaTable(str(storage.local_path(url).absolute()) if storage.is_local(url) else url)
 
@@ -79,7 +78,7 @@ def listed(table: Any) -> tuple[Listing, Source]:
         StorageFailed: its log cannot be read.
     """
     uri = table.table_uri
-    name = f"the Delta table {_shown(uri)}"
+    name = f"the Delta table {storage.shown(uri)}"
     with _explained(uri):
         _refuse_features(name, table)
         schema = pa.schema(table.schema().to_arrow())
@@ -98,7 +97,7 @@ def listed(table: Any) -> tuple[Listing, Source]:
     kept = {root + unquote(path): mask for path, mask in vectors.items()}
     if kept.keys() - set(paths):
         raise UsageError(f"{name} has rows deleted from files that its log does not list in this version. {_ELSE}")
-    return Listing(name, dataset, kept), Source("Delta table", _shown(uri), table.version())
+    return Listing(name, dataset, kept), Source("Delta table", storage.shown(uri), table.version())
 
 
 # --- finding it ------------------------------------------------------------------------------------------------------
@@ -116,11 +115,6 @@ def _above(path: str) -> str:
     return "/".join(parts)
 
 
-def _shown(uri: str) -> str:
-    shown = storage.masked(uri)
-    return (str(storage.local_path(shown)) if storage.is_local(shown) else shown).rstrip("/")
-
-
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
     """Turns errors of `deltalake` into ours; those of remote stores may hold credentials."""
@@ -135,7 +129,7 @@ def _explained(uri: str) -> Iterator[None]:
 
 
 def _unreadable(uri: str, error: Exception) -> str:
-    return f"the log of the Delta table {_shown(uri)} cannot be read: {storage.masked(str(error)).rstrip('.')}."
+    return f"the log of the Delta table {storage.shown(uri)} cannot be read: {storage.masked(str(error)).rstrip('.')}."
 
 
 # --- what the log says -----------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class FileShards:
         self.groups = where_kept(groups, source.kept) if isinstance(source, Listing) else tuple(groups)
 
     def __repr__(self) -> str:
-        return f"FileShards({self.name}: {len(self.groups)} row groups, {self.rows} rows)"
+        return f"FileShards({self.name or 'a dataset'}: {len(self.groups)} row groups, {self.rows} rows)"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -114,7 +114,7 @@ class FileShards:
     def sources(self) -> tuple[Source, ...]:
         """How many files and bytes there are now, and when the newest was written."""
         with storage.explained(self.name, "look at"):
-            return (told_of(self.name, self._files, sorted({group.path for group in self.groups})),)
+            return (told_of(self._files, sorted({group.path for group in self.groups}), self.name),)
 
     def with_columns(self, names: Iterable[str]) -> FileShards:
         """The same rows with these columns only; others are not read."""
@@ -202,7 +202,9 @@ class FileShards:
             return pa.RecordBatch.from_arrays(list(map(typed, batch.columns, self.schema)), schema=self.schema)
         there = set(batch.schema.names)
         columns = [
-            typed(batch.column(field.name), field) if field.name in there else _repeated(keys.get(field.name), field, rows)
+            typed(batch.column(field.name), field)
+            if field.name in there
+            else _repeated(keys.get(field.name), field, rows)
             for field in self.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
@@ -225,11 +227,11 @@ def _pieces(
 
 def _named(source: Any) -> tuple[str, ds.Dataset]:
     if isinstance(source, ds.Dataset):
-        return "the dataset", source
+        return "", source
     if isinstance(source, Listing):
         return source.name, source.dataset
     url = os.fspath(source)
-    return storage.masked(url), _dataset(url)
+    return storage.shown(url), _dataset(url)
 
 
 def _dataset(url: str) -> ds.Dataset:

@@ -7,6 +7,7 @@ Leaves: reading (files), what the log of which table says (delta).
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ def where_kept(groups: Iterable[RowGroup], kept: Mapping[str, np.ndarray]) -> tu
         lost = int(len(known) - np.count_nonzero(known))
         if lost:
             mask = np.packbits(np.concatenate([known, np.ones(group.rows - len(known), bool)])).tobytes()
-            group = dataclasses.replace(group, rows=group.rows - lost, mask=mask)  # noqa: PLW2901
+            group = dataclasses.replace(group, rows=group.rows - lost, mask=mask)
         found.append(group)
     return tuple(found)
 
@@ -104,13 +105,19 @@ def typed(column: pa.Array, wanted: pa.Field) -> pa.Array:
         ) from error
 
 
-def told_of(name: str, files: Any, paths: list[str]) -> Source:
-    """What can be told of files without a log; `name` is a URL or path without credentials."""
+def told_of(files: Any, paths: list[str], name: str) -> Source:
+    """What can be told of files without a log.
+
+    Args:
+        files: their file system.
+        paths: theirs, in it.
+        name: a URL or path without credentials; empty for the directory that they share.
+    """
     found = files.get_file_info(paths)
     count, size = len(found), sum(info.size or 0 for info in found)
     times = [info.mtime for info in found if info.mtime is not None]
     newest = f", newest of {max(times).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if times else ""
-    return Source("Parquet files", name, f"{count:,} file{'s' * (count != 1)}, {size:,} bytes{newest}")
+    return Source("Parquet files", name or os.path.commonpath(paths), f"{count:,} file{'s' * (count != 1)}, {size:,} bytes{newest}")
 
 
 def refuse_logs(root: str, found: Iterable[Any]) -> None:

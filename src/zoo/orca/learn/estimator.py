@@ -37,7 +37,6 @@ from zoo.orca.learn.words import (
     refuse_endless,
     rows_per_step,
     start_of,
-    warn_of_other_versions,
     workers_of,
 )
 
@@ -160,10 +159,8 @@ class Estimator:
         rows = rows_per_step(batch_size, train)
         called = (*self._callbacks, *listed(callbacks))
         lanes = lanes_of(reproducible, virtual_ranks, self._spec, shards, called)
-        loaded = self._position if self._loaded else {}
-        start = start_of(self._progress, loaded, rows, lanes)
         sources = train.sources()
-        warn_of_other_versions(sources, loaded)
+        start = start_of(self._progress, self._position if self._loaded else {}, rows, lanes, sources)
         job = FitJob(
             spec=self._spec.for_training(train.columns, self._clip, called),
             columns=train.columns,
@@ -194,8 +191,7 @@ class Estimator:
         with self._listening(reporter=self._reporter) as sink:
             trained = run.fit(job, shards, cluster, fewest, sink, most)
         self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
-        self._position = job.position(trained.progress)
-        self._loaded = False
+        self._position, self._loaded = job.position(trained.progress), False
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(

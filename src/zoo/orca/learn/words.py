@@ -67,15 +67,21 @@ def checkpoint_of_step(directory: str, step: int) -> str:
     raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
 
 
-def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int, lanes: int = 0) -> Progress:
+def start_of(
+    progress: Progress, loaded: Mapping[str, Any], batch_size: int, lanes: int = 0, sources: Sequence[Source] = ()
+) -> Progress:
     """Where `fit` begins: in the middle of an epoch only where a checkpoint was loaded that was written there.
+
+    A warning says so where the checkpoint was written with another version of the same table.
 
     Args:
         progress: of the model.
         loaded: the position of a checkpoint that was loaded since the last `fit` (`FitJob.position`); empty for none.
         batch_size: of the new run; with another one than the checkpoint's its steps mean other rows.
         lanes: virtual ranks of the new run, or 0; likewise.
+        sources: of the new run's rows.
     """
+    _warn_of_other_versions(sources, loaded)
     step = progress.step_in_epoch if loaded else 0
     before = {"batch_size": loaded.get("batch_size"), "virtual_ranks": loaded.get("virtual_ranks", 0)}
     for word, now in (("batch_size", batch_size), ("virtual_ranks", lanes)):
@@ -88,13 +94,7 @@ def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int, lan
     return dataclasses.replace(progress, step_in_epoch=step, epoch_ended=False)
 
 
-def warn_of_other_versions(sources: Sequence[Source], loaded: Mapping[str, Any]) -> None:
-    """Says so where a run goes on from a checkpoint with another version of the same table.
-
-    Args:
-        sources: of the new run.
-        loaded: the position of a checkpoint that was loaded since the last `fit` (`FitJob.position`); empty for none.
-    """
+def _warn_of_other_versions(sources: Sequence[Source], loaded: Mapping[str, Any]) -> None:
     for told in loaded.get("sources", ()):
         before = Source(**told)
         for now in sources:

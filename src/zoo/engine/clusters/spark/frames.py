@@ -9,6 +9,7 @@ follow the parts (`zoo.engine.data.arrivals`), so that they are a property of th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,9 +56,7 @@ class FrameShards:
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the used columns, as they leave Spark."""
-        from pyspark.sql.pandas.types import to_arrow_schema
-
-        return to_arrow_schema(self.selected.schema)
+        return _arrow(self.selected)
 
     @property
     def selected(self) -> DataFrame:
@@ -200,6 +199,16 @@ def _by_rows(session: SparkSession) -> None:
     a third longer for arrays, and cannot be done with ML vectors.
     """
     session.conf.set(_BY_COLUMNS, "false")
+
+
+def _arrow(frame: DataFrame) -> pa.Schema:
+    """The schema of what leaves Spark; since pyspark 4.3 a timestamp needs its zone, which the session knows."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    if "timezone" not in inspect.signature(to_arrow_schema).parameters:
+        return to_arrow_schema(frame.schema)
+    zone = frame.sparkSession.conf.get("spark.sql.session.timeZone")
+    return to_arrow_schema(frame.schema, timezone=zone)
 
 
 def _leaving(frame: DataFrame, name: str) -> Column:

@@ -31,7 +31,7 @@ _log = logging.getLogger("zoo")
 
 def sources_of(frame: DataFrame) -> tuple[Source, ...]:
     """The tables and files behind a DataFrame, each once; empty with Spark Connect, and where Spark does not tell."""
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 
     if connect.is_connect(frame.sparkSession):
         return ()
@@ -69,7 +69,8 @@ def _of_catalog(table: Any, files: list[str]) -> Source:
     seconds = int(changed.get()) if changed.isDefined() else table.createTime() // 1000
     kind = "Hive table" if provider.isDefined() and provider.get() == "hive" else "Table"
     name = table.identifier().unquotedString().removeprefix("spark_catalog.")
-    return Source(kind, name, ", ".join([f"defined {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC", *files]))
+    since = f"so in the metastore since {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return Source(kind, name, ", ".join([since, *files]))
 
 
 def _of_jdbc(options: Any) -> Source:
