@@ -113,7 +113,7 @@ class FileShards:
 
     def sources(self) -> tuple[Source, ...]:
         """How many files and bytes there are now, and when the newest was written."""
-        with storage.explained(self.name, "look at"):
+        with storage.explained(self.name or "the dataset", "look at"):
             return (told_of(self._files, sorted({group.path for group in self.groups}), self.name),)
 
     def with_columns(self, names: Iterable[str]) -> FileShards:
