@@ -163,7 +163,10 @@ def test_an_unknown_protocol_is_the_callers_mistake() -> None:
         ("hdfs://host:8020/user@home", "hdfs://host:8020/user@home"),
         ("/local?x", "/local?x"),
         ("jdbc:postgresql://h/db?user=u&password=p", "jdbc:postgresql://h/db?***"),
-        ("at jdbc:sqlserver://h;user=u;Password = p@ss!;x=1, port=1", "at jdbc:sqlserver://h;user=u;Password = ***;x=1, port=1"),
+        (
+            "at jdbc:sqlserver://h;user=u;Password = p@ss!;x=1, port=1",
+            "at jdbc:sqlserver://h;user=u;Password = ***;x=1, port=1",
+        ),
         ("mysql: address=(host=h)(password=p)", "mysql: address=(host=h)(password=***)"),
     ],
 )

@@ -25,12 +25,12 @@ CREATE TABLE readings AS
 CREATE TABLE prices AS SELECT id::bigint, id * 1.5 AS price FROM generate_series(0, 9) AS id;
 CREATE VIEW broken AS SELECT (1 / (id - 5))::float8 AS x, 1::float8 AS y FROM generate_series(0, 9) AS id;
 CREATE TABLE kinds (price numeric(10, 2), wide numeric, small smallint, big bigint, real4 real, yes boolean,
-    at timestamp, zoned timestamptz, day date, v float8[], n int[], word text, hole float8, ragged float8[]);
+    at timestamp, zoned timestamptz, day date, v float8[], n int[], word text, hole float8);
 INSERT INTO kinds VALUES
     (19.99, 1.5, 1, 9007199254740993, 0.5, true, '2024-02-29 12:30:00.000005', '2024-02-29 12:30:00+02', '2024-02-29',
-     '{1, 2.5}', '{1, 2, 3}', '12', 1, '{1}'),
+     '{1, 2.5}', '{1, 2, 3}', '12', 1),
     (-0.01, 2, -1, -1, -0.5, false, '1969-12-31 23:59:59', '1970-01-01 00:00:00+00', '1970-01-02',
-     '{3, 4}', '{4, 5, 6}', '7.5', NULL, '{1, 2}');
+     '{3, 4}', '{4, 5, 6}', '7.5', NULL);
 """
 
 
@@ -113,7 +113,6 @@ def test_types_of_postgres_become_arrays(run: dict[str, Any]) -> None:
 def test_columns_that_cannot_train_are_named_with_a_way_out(run: dict[str, Any]) -> None:
     assert "'word' holds text" in run["text"] and run["cast"] == 2
     assert "column 'hole' has 1 null" in run["null"]
-    assert "'ragged'" in run["ragged"] and "between 1 and 2 values" in run["ragged"]
 
 
 def test_tables_of_hive_train_and_tell_since_when_they_are_so(run: dict[str, Any]) -> None:
@@ -136,7 +135,6 @@ def test_all_tables_of_a_join_are_told_and_rows_made_here_come_from_none(run: di
 
 
 def test_going_on_with_another_version_is_said(run: dict[str, Any]) -> None:
-    assert run["same version"] == []
     (warning,) = run["other version"]
     assert warning.startswith("the checkpoint was trained on Hive table shop.columns (so in the metastore since ")
     assert "; training goes on with Hive table shop.columns (so in the metastore since " in warning

@@ -82,17 +82,16 @@ def listed(table: Any) -> tuple[Listing, Source]:
     with _explained(uri):
         _refuse_features(name, table)
         schema = pa.schema(table.schema().to_arrow())
-        actions = pa.table(table.get_add_actions(flatten=False)).to_pylist()
+        actions = pa.table(table.get_add_actions(flatten=False))
         vectors = _vectors(table)
-    if not actions:
+    if not actions.num_rows:
         raise UsageError(f"{name} has no rows in version {table.version()}. Read another version, or write to it.")
     files, root = _files(table)
-    paths = [_path(name, root, action["path"]) for action in actions]
+    paths = [_path(name, root, path) for path in actions.column("path").to_pylist()]
+    partitioned = "partition" in actions.column_names
+    keys = actions.column("partition").to_pylist() if partitioned else [{}] * len(paths)
     form = ds.ParquetFileFormat()
-    fragments = [
-        form.make_fragment(path, files, _partition(action.get("partition") or {}, schema))
-        for path, action in zip(paths, actions, strict=True)
-    ]
+    fragments = [form.make_fragment(path, files, _partition(of, schema)) for path, of in zip(paths, keys, strict=True)]
     dataset = ds.FileSystemDataset(fragments, schema, form, files)
     kept = {root + unquote(path): mask for path, mask in vectors.items()}
     if kept.keys() - set(paths):

@@ -117,7 +117,11 @@ def told_of(files: Any, paths: list[str], name: str) -> Source:
     count, size = len(found), sum(info.size or 0 for info in found)
     times = [info.mtime for info in found if info.mtime is not None]
     newest = f", newest of {max(times).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if times else ""
-    return Source("Parquet files", name or os.path.commonpath(paths), f"{count:,} file{'s' * (count != 1)}, {size:,} bytes{newest}")
+    return Source(
+        "Parquet files",
+        name or os.path.commonpath(paths),
+        f"{count:,} file{'s' * (count != 1)}, {size:,} bytes{newest}",
+    )
 
 
 def refuse_logs(root: str, found: Iterable[Any]) -> None:
