@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -124,3 +125,9 @@ def test_advice_follows_from_the_measurements(ranks: tuple[Mapping[str, float], 
 def test_which_order_and_which_recovery_were_in_force(start: RunStarted, order: str, recovery: str) -> None:
     lines = dict(reported(epoch(0, rank()), start=start).lines)
     assert lines["order"].startswith(order) and lines["recovery"].startswith(recovery)
+
+
+def test_where_rows_come_from_is_told_a_line_each() -> None:
+    start = replace(START, sources=("Delta table /t (version 3)", "JDBC table a (no version known)"))
+    lines = [text for name, text in reported(epoch(0), start=start).lines if name == "data"]
+    assert lines == list(start.sources)

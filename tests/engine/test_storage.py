@@ -162,6 +162,12 @@ def test_an_unknown_protocol_is_the_callers_mistake() -> None:
         ("abfs://container@account/x", "abfs://container@account/x"),
         ("hdfs://host:8020/user@home", "hdfs://host:8020/user@home"),
         ("/local?x", "/local?x"),
+        ("jdbc:postgresql://h/db?user=u&password=p", "jdbc:postgresql://h/db?***"),
+        (
+            "at jdbc:sqlserver://h;user=u;Password = p@ss!;x=1, port=1",
+            "at jdbc:sqlserver://h;user=u;Password = ***;x=1, port=1",
+        ),
+        ("mysql: address=(host=h)(password=p)", "mysql: address=(host=h)(password=***)"),
     ],
 )
 def test_credentials_are_masked(text: str, shown: str) -> None:
@@ -183,3 +189,9 @@ def test_programming_errors_are_not_taken_for_a_broken_disk() -> None:
 def test_the_error_pickles() -> None:
     error = pickle.loads(pickle.dumps(StorageFailed("could not read /x")))
     assert isinstance(error, OSError) and str(error) == "could not read /x"
+
+
+def test_a_place_is_shown_whole_and_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.shown("t/") == storage.shown(f"file://{tmp_path}/t") == f"{tmp_path}/t"
+    assert storage.shown("s3://key:pass@b/x/?sig=1") == "s3://***@b/x/?***" and storage.shown("/") == "/"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from zoo.engine.values import TERMS, Array, Batch, Extent, FeedRequest, Json, Rank, State, Terms
+from zoo.engine.values import TERMS, Array, Batch, Extent, FeedRequest, Json, Rank, Source, State, Terms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Array", "Batch", "Cluster", "Collective", "Extent", "Feed", "FeedRequest", "Guard", "Json", "Kept", "Mapper",
-    "ModelSpec", "Rank", "Ready", "Replica", "Seat", "Shards", "Sink", "State", "Store", "T", "Task", "Terms",
+    "ModelSpec", "Rank", "Ready", "Replica", "Seat", "Shards", "Sink", "Source", "State", "Store", "T", "Task", "Terms",
 ]  # fmt: skip
 
 T = TypeVar("T")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.engine.progress import Progress
     from zoo.engine.standing import Standing
     from zoo.engine.triggers import Trigger
+    from zoo.engine.values import Source
 
 PRECISIONS = ("float32", "bf16")
 RECOVERIES = ("peers", "checkpoint", "none")
@@ -100,6 +101,7 @@ class FitJob:
         virtual_ranks: lanes that each step is cut into, for weights that are equal to the bit on any number of ranks;
             0 for none.
         asks_to_stop: whether the user's callbacks may ask to stop, on which all ranks must then agree at each step.
+        sources: where the rows to train on come from; checkpoints and the report tell it.
     """
 
     spec: ModelSpec
@@ -126,6 +128,7 @@ class FitJob:
     validation_steps: int | None = None
     virtual_ranks: int = 0
     asks_to_stop: bool = False
+    sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)
@@ -146,10 +149,11 @@ class FitJob:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
 
     def position(self, progress: Progress) -> Json:
-        """Where the order of rows stands at `progress`, as checkpoints keep it."""
+        """Where the order of rows stands at `progress`, and which rows they are, as checkpoints keep it."""
+        sources = {"sources": [source.to_json() for source in self.sources]} if self.sources else {}
         return {
             "seed": self.seed, "epoch": progress.epoch, "step": progress.step_in_epoch, "batch_size": self.batch_size,
-            "virtual_ranks": self.virtual_ranks,
+            "virtual_ranks": self.virtual_ranks, **sources,
         }  # fmt: skip
 
 

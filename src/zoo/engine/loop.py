@@ -342,7 +342,7 @@ class _Run:
         self._tell(
             RunStarted(
                 "fit", rank.world, rows, steps, progress.epoch, self.job.epochs, threads=threads,
-                recovery=recovery, virtual_ranks=job.virtual_ranks,
+                recovery=recovery, virtual_ranks=job.virtual_ranks, sources=tuple(map(str, job.sources)),
             )
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
+_SECRET = re.compile(r"(?i)(\b(?:password|passwd|pwd|secret|token)\s*=\s*)[^\s;&,)'\"]+")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -55,8 +56,13 @@ def local_path(url: str) -> Path:
 
 
 def masked(text: str) -> str:
-    """`text` with the user, password and query of every URL in it replaced by ``***``."""
-    return _QUERY.sub(r"\1?***", _USER.sub(r"\1\2***@", text))
+    """`text` with the user, password and query of every URL in it, and every ``password=``, replaced by ``***``."""
+    return _SECRET.sub(r"\1***", _QUERY.sub(r"\1?***", _USER.sub(r"\1\2***@", text)))
+
+
+def shown(url: str) -> str:
+    """A URL without credentials, or a whole local path; without a slash at its end."""
+    return masked(str(local_path(url).absolute()) if is_local(url) else url).rstrip("/") or "/"
 
 
 def join(url: str, *names: str) -> str:

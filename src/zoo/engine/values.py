@@ -21,6 +21,30 @@ Json: TypeAlias = Any
 """None, bool, int, float, str, and lists and dicts of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows were read from, as a checkpoint and a report tell it; there is no secret in it.
+
+    Attributes:
+        kind: ``"Delta table"``, ``"Hive table"``, ``"JDBC table"``, ``"Parquet files"``.
+        name: which; a path, or a table's name and place.
+        version: the number that the table itself gives this content, else what tells that it has changed; empty where
+            nobody says.
+    """
+
+    kind: str
+    name: str
+    version: int | str = ""
+
+    def __str__(self) -> str:
+        version = f"version {self.version}" if isinstance(self.version, int) else self.version
+        return f"{self.kind} {self.name} ({version or 'no version known'})"
+
+    def to_json(self) -> Json:
+        """As a checkpoint keeps it."""
+        return {"kind": self.kind, "name": self.name, "version": self.version}
+
+
 def part_of(rows: Any, index: int, world: int) -> Any:
     """The `index`-th of `world` contiguous parts whose sizes differ by one at most, the larger ones first."""
     size, rest = divmod(len(rows), world)

@@ -85,7 +85,7 @@ def of_frame(frame: Any, features: Any, labels: Any) -> Source:
         columns.features[0] if isinstance(features, str) or len(columns.features) == 1 else list(columns.features),
         None if not columns.labels else columns.labels[0] if len(columns.labels) == 1 else list(columns.labels),
     )
-    return _typed(Adapted(adapted.shards, columns, _rows_of_frame), names)
+    return _typed(Adapted(adapted.shards, columns, _rows_of_frame, adapted.sources), names)
 
 
 def of_rdd(rdd: Any, features: Any, labels: Any) -> Source:

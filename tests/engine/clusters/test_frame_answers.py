@@ -13,7 +13,7 @@ import pytest
 from zoo.engine.clusters.spark.cluster import SparkCluster
 from zoo.engine.clusters.spark.faults import in_own_words, told
 from zoo.engine.data.adapters import adapt
-from zoo.engine.data.columns import from_array
+from zoo.engine.data.columns import describe, from_array, to_arrays
 from zoo.engine.errors import DataError, WorkerFailed
 
 OUTPUTS = {
@@ -138,3 +138,17 @@ def test_sparks_own_errors_are_left_alone(spark: Any) -> None:
     assert told("no trace here") is None
     with pytest.raises(AnalysisException, match="nowhere"), in_own_words():
         spark.sql("select nothing from nowhere").collect()
+
+
+def test_times_leave_spark_as_microseconds_whatever_the_zone(spark: Any) -> None:
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+    try:
+        frame = spark.sql("SELECT timestamp'1970-01-01 05:30:01' at, timestamp_ntz'1970-01-01 00:00:02' here")
+        shards = adapt(frame, ["at", "here"]).shards
+        (rows,) = [batch for _, batch in shards.open(0, 1)]
+        specs = describe(shards.schema, ["at", "here"])
+        assert [array.tolist() for array in to_arrays(rows, specs)] == [[10**6], [2 * 10**6]]
+        assert [spec.dtype for spec in specs] == [np.int64, np.int64]
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", zone)

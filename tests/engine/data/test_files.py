@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -232,3 +233,17 @@ def test_a_large_row_group_is_not_loaded_at_once(tmp_path: Path) -> None:
     )
     count, grown = map(int, done.stdout.split())
     assert count == 4_000 and grown < 30  # of 40 MB
+
+
+def test_what_files_tell_of_their_version(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = tree / "k=1/part-1.parquet"
+    for path in tree.rglob("*.parquet"):
+        os.utime(path, (0, 86400 if path == newest else 3600))
+    size = sum(path.stat().st_size for path in tree.glob("k=*/*.parquet"))
+    monkeypatch.chdir(tree.parent)
+    told = f"3 files, {size:,} bytes, newest of 1970-01-02 00:00:00 UTC"
+    for source in (tree, "tree", ds.dataset(str(tree), format="parquet", exclude_invalid_files=True)):
+        (found,) = FileShards(source).sources()
+        assert (found.kind, found.name, found.version) == ("Parquet files", str(tree), told)
+    (one,) = FileShards(newest).sources()
+    assert str(one).startswith(f"Parquet files {newest} (1 file, ")

@@ -11,10 +11,11 @@ Leaves: the adapters of other libraries (their rooms), columns -> arrays (column
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,10 @@ from zoo.engine.data.columns import from_array
 from zoo.engine.data.shards import MemoryShards, from_arrays, named, table_of
 from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Columns
+from zoo.engine.values import Source
+
+if TYPE_CHECKING:
+    from zoo.engine.data.files import FileShards
 
 Names: TypeAlias = "tuple[str, ...] | None"
 
@@ -43,6 +48,7 @@ ADAPTERS: Mapping[str, str] = {  # a class, or the module it comes from -> its a
     "pyarrow.lib.RecordBatchReader": f"{_HERE}:adapt_arrow",
     "pyarrow._dataset.InMemoryDataset": f"{_HERE}:adapt_in_memory",
     "pyarrow._dataset.Dataset": f"{_HERE}:adapt_files",
+    "deltalake": f"{_HERE}:adapt_delta",
     "torch.utils.data": f"{_LOADERS}:adapt_loader",
     "tensorflow.python.data": "zoo.engine.frameworks.tensorflow.datasets:adapt_dataset",
     "numpy.ndarray": f"{_HERE}:adapt_arrays",
@@ -63,7 +69,8 @@ PROTOCOLS: Mapping[str, str] = {  # a method that any type may have -> its adapt
 ACCEPTED = (
     "a Spark DataFrame, an RDD of rows, a pandas DataFrame, an Arrow table, reader or Parquet dataset, any frame with "
     "__arrow_c_stream__ (Polars, DuckDB, ...), XShards, numpy arrays as x, (x, y), [x0, x1] or {'x': x, 'y': y}, "
-    "a Parquet path or URL, a torch DataLoader, a tf.data.Dataset, or a function that creates one"
+    "a Parquet path or URL, a Delta table or its path, a torch DataLoader, a tf.data.Dataset, or a function that "
+    "creates one"
 )
 
 
@@ -75,11 +82,13 @@ class Adapted:
         shards: the rows.
         columns: inputs and targets, with names given to arrays that had none.
         give_back: from what `Cluster.extend` makes of `shards` to the user's own kind of data.
+        sources: finds out where the rows come from, and in which version; empty where there is nothing to tell.
     """
 
     shards: Shards
     columns: Columns
     give_back: answers.GiveBack = field(default=answers.to_arrays, compare=False)
+    sources: Callable[[], tuple[Source, ...]] = field(default=tuple, compare=False)
 
 
 class Adapter(Protocol):
@@ -185,12 +194,31 @@ def adapt_in_memory(data: Any, features: Names, labels: Names) -> Adapted:
 
 
 def adapt_files(data: Any, features: Names, labels: Names) -> Adapted:
-    """A Parquet file, directory, glob or dataset, which the ranks read themselves."""
-    from zoo.engine.data.files import FileShards  # pyarrow's datasets import pandas
+    """A Parquet file, directory, glob or dataset, or a Delta table's directory, which the ranks read themselves."""
+    from zoo.engine.data import delta  # pyarrow's datasets import pandas
+    from zoo.engine.data.files import FileShards
 
+    if isinstance(data, str | os.PathLike) and delta.is_table(os.fspath(data)):
+        return adapt_delta(delta.opened(os.fspath(data)), features, labels)
     shards = FileShards(data)
+    return _of_files(shards, features, labels, shards.sources)
+
+
+def adapt_delta(data: Any, features: Names, labels: Names) -> Adapted:
+    """A `deltalake.DeltaTable`: the files of its version, which the ranks read themselves."""
+    from zoo.engine.data import delta
+    from zoo.engine.data.files import FileShards
+
+    listing, source = delta.listed(data)
+    return _of_files(FileShards(listing), features, labels, lambda: (source,))
+
+
+def _of_files(
+    shards: FileShards, features: Names, labels: Names, sources: Callable[[], tuple[Source, ...]]
+) -> Adapted:  # fmt: skip
     columns = choose(shards.schema.names, features, labels)
-    return _checked(shards.with_columns(needed(columns)), columns, answers.to_table_of(shards))
+    column_types.describe(shards.schema, needed(columns))
+    return Adapted(shards.with_columns(needed(columns)), columns, answers.to_table_of(shards), sources)
 
 
 def adapt_pandas(data: Any, features: Names, labels: Names) -> Adapted:

@@ -25,8 +25,10 @@ import pyarrow.parquet as pq
 from zoo.engine import storage
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.feed import RowFeed
+from zoo.engine.data.listing import Listing, Mask, living, refuse_logs, told_of, typed, where_kept
 from zoo.engine.data.shards import owned
 from zoo.engine.errors import UsageError
+from zoo.engine.values import Source
 
 T = TypeVar("T")
 
@@ -52,12 +54,14 @@ class RowGroup:
         number: of the group in its file.
         rows: in it.
         keys: columns that the directories' names hold (``day=3``) and their values.
+        mask: which of the group's rows these are; None for all.
     """
 
     path: str
     number: int
     rows: int
     keys: tuple[tuple[str, Any], ...]
+    mask: Mask | None = None
 
 
 class FileShards:
@@ -68,33 +72,34 @@ class FileShards:
         groups: the parts, in the order of the files' paths.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | ds.Dataset) -> None:
+    def __init__(self, source: str | os.PathLike[str] | ds.Dataset | Listing) -> None:
         """Reads the files' footers.
 
         Args:
             source: a Parquet file, a directory (``key=value`` directories become columns; names that start with
-                ``_`` or ``.`` are ignored) or a glob, as a path or URL; or a Parquet `pyarrow.dataset.Dataset`.
+                ``_`` or ``.`` are ignored) or a glob, as a path or URL; a Parquet `pyarrow.dataset.Dataset`; or what a
+                table's log lists.
 
         Raises:
             UsageError: no such path, no data file in it, no Parquet, files with different columns, a filtered dataset.
             StorageFailed: the files cannot be reached.
         """
-        if isinstance(source, ds.Dataset):
-            self._name, dataset = "the dataset", source
-        else:
-            url = os.fspath(source)
-            self._name, dataset = storage.masked(url), _dataset(url)
+        self.name, dataset = _named(source)
         self.schema: pa.Schema = dataset.schema
         fragments = _fragments(dataset)
         self._files = fragments[0].filesystem
         footers = _all(lambda fragment: _reading(fragment.path, lambda: fragment.metadata), fragments)
-        _refuse_unlike(fragments, self.schema)
-        self.groups = tuple(
+        if isinstance(source, Listing):
+            source.refuse_unlike(fragments)
+        else:
+            _refuse_unlike(fragments, self.schema)
+        groups = [
             group for fragment, footer in zip(fragments, footers, strict=True) for group in _groups(fragment, footer)
-        )
+        ]
+        self.groups = where_kept(groups, source.kept) if isinstance(source, Listing) else tuple(groups)
 
     def __repr__(self) -> str:
-        return f"FileShards({self._name}: {len(self.groups)} row groups, {self.rows} rows)"
+        return f"FileShards({self.name or 'a dataset'}: {len(self.groups)} row groups, {self.rows} rows)"
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -105,6 +110,11 @@ class FileShards:
     def rows(self) -> int:
         """Rows of all parts."""
         return sum(self.sizes)
+
+    def sources(self) -> tuple[Source, ...]:
+        """How many files and bytes there are now, and when the newest was written."""
+        with storage.explained(self.name or "the dataset", "look at"):
+            return (told_of(self._files, sorted({group.path for group in self.groups}), self.name),)
 
     def with_columns(self, names: Iterable[str]) -> FileShards:
         """The same rows with these columns only; others are not read."""
@@ -129,7 +139,7 @@ class FileShards:
         if group is None:
             return None
         with _reading(group.path, lambda: self._open(group.path)) as file:
-            return next(self._batches(file, group, 1))
+            return next(batch for batch in self._batches(file, group, 1) if batch.num_rows)
 
     def feed(self, request: FeedRequest) -> Feed:
         """Rows in the order of the plan."""
@@ -182,16 +192,19 @@ class FileShards:
             yield self._completed(pa.RecordBatch.from_pylist([{}] * group.rows, pa.schema([])), keys, group.rows)
             return
         # One thread alone is a quarter faster without Arrow's pool of threads.
-        for batch in file.iter_batches(at_once, [group.number], stored, use_threads=pa.cpu_count() > 1):
+        batches = file.iter_batches(at_once, [group.number], stored, use_threads=pa.cpu_count() > 1)
+        for batch in living(batches, group.mask):
             yield self._completed(batch, keys, batch.num_rows)
 
     def _completed(self, batch: pa.RecordBatch, keys: dict[str, Any], rows: int) -> pa.RecordBatch:
         """The columns of the schema, in its order, those of the directories included."""
         if batch.schema.names == self.schema.names:
-            return pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+            return pa.RecordBatch.from_arrays(list(map(typed, batch.columns, self.schema)), schema=self.schema)
         there = set(batch.schema.names)
         columns = [
-            batch.column(field.name) if field.name in there else _repeated(keys.get(field.name), field, rows)
+            typed(batch.column(field.name), field)
+            if field.name in there
+            else _repeated(keys.get(field.name), field, rows)
             for field in self.schema
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
@@ -204,15 +217,25 @@ def _pieces(
     if field.name in keys or field.name not in sizes:
         yield _repeated(keys.get(field.name), field, group.rows)
         return
-    for batch in file.iter_batches(_at_once([field.name], sizes), [group.number], [field.name], use_threads=False):
-        yield batch.column(0)
+    batches = file.iter_batches(_at_once([field.name], sizes), [group.number], [field.name], use_threads=False)
+    for batch in living(batches, group.mask):
+        yield typed(batch.column(0), field)
 
 
 # --- on the driver: files and footers --------------------------------------------------------------------------------
 
 
+def _named(source: Any) -> tuple[str, ds.Dataset]:
+    if isinstance(source, ds.Dataset):
+        return "", source
+    if isinstance(source, Listing):
+        return source.name, source.dataset
+    url = os.fspath(source)
+    return storage.shown(url), _dataset(url)
+
+
 def _dataset(url: str) -> ds.Dataset:
-    files, path = _file_system(url)
+    files, path = file_system(url)
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:
@@ -231,7 +254,8 @@ def _dataset(url: str) -> ds.Dataset:
     )
 
 
-def _file_system(url: str) -> tuple[pafs.FileSystem, str]:
+def file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    """The file system that a path or URL names, and the path within it."""
     if storage.is_local(url):
         return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
     scheme, _, rest = url.partition("://")
@@ -248,6 +272,7 @@ def _file_system(url: str) -> tuple[pafs.FileSystem, str]:
 def _below(files: pafs.FileSystem, root: str) -> list[str]:
     """The data files below a directory, in order."""
     found = files.get_file_info(pafs.FileSelector(root, recursive=True))
+    refuse_logs(root, found)
     paths = sorted(info.path for info in found if info.type == pafs.FileType.File and not _hidden(info.path, root))
     return [path for path in paths if path.endswith(_SUFFIXES)] or paths
 

@@ -35,6 +35,7 @@ class RunStarted(Event):
         threads: of each rank: (that share one operation, operations side by side).
         recovery: what is done when a rank is lost: ``"peers"``, ``"checkpoint"``, ``"none"``; empty for nothing.
         virtual_ranks: into which each step is cut, of a reproducible run; else 0.
+        sources: where the rows come from, and in which version; empty where nobody knows.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class RunStarted(Event):
     threads: tuple[int, int] = (1, 1)
     recovery: str = ""
     virtual_ranks: int = 0
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

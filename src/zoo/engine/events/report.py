@@ -75,6 +75,7 @@ class Report:
             ("steps", f"{self.steps:,} in {_count(self.epochs, 'epoch')}, {self.rows:,} rows, "
                       f"{self._speed():,.0f} rows/s"),
         ]  # fmt: skip
+        found += [("data", source) for source in started.sources]
         if self.ranks:
             found.append(("time", self._time()))
             found.append(("moved", self._moved()))

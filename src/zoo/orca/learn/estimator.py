@@ -113,8 +113,8 @@ class Estimator:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
 
         Args:
-            data: a Spark DataFrame, pandas or any Arrow frame, arrays, XShards, a Parquet path, a torch DataLoader, or
-                a function ``f(config, batch_size)`` that creates one.
+            data: a Spark DataFrame, pandas or any Arrow frame, arrays, XShards, a Parquet path, a Delta table or its
+                path, a torch DataLoader, or a function ``f(config, batch_size)`` that creates one.
             epochs: further epochs; None: `end_trigger` or `max_steps` says when to end.
             batch_size: rows per step over ALL ranks (default 32, or a loader's own).
             feature_cols: columns of the model's inputs, in the order of its arguments.
@@ -161,7 +161,8 @@ class Estimator:
         rows = rows_per_step(batch_size, train)
         called = (*self._callbacks, *listed(callbacks))
         lanes = lanes_of(reproducible, virtual_ranks, self._spec, shards, called)
-        start = start_of(self._progress, self._position if self._loaded else {}, rows, lanes)
+        sources = train.sources()
+        start = start_of(self._progress, self._position if self._loaded else {}, rows, lanes, sources)
         job = FitJob(
             spec=self._spec.for_training(train.columns, self._clip, called),
             columns=train.columns,
@@ -186,14 +187,14 @@ class Estimator:
             validation_steps=validation_steps,
             virtual_ranks=lanes,
             asks_to_stop=bool(called),
+            sources=sources,
         )
         fewest, most = workers_of(workers, self._world(cluster))
         self._reporter = Reporter()
         with self._listening(reporter=self._reporter) as sink:
             trained = run.fit(job, shards, cluster, fewest, sink, most)
         self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
-        self._position = job.position(trained.progress)
-        self._loaded = False
+        self._position, self._loaded = job.position(trained.progress), False
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(

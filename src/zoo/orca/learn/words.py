@@ -20,6 +20,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.progress import Progress
 from zoo.engine.triggers import MaxEpoch, MaxIteration, Trigger, convert_trigger
+from zoo.engine.values import Source
 
 _log = logging.getLogger("zoo")
 
@@ -71,15 +72,21 @@ def checkpoint_of_step(directory: str, step: int) -> str:
     raise UsageError(f"no checkpoint of step {step} in {directory}. There are: {', '.join(paths) or 'none'}.")
 
 
-def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int, lanes: int = 0) -> Progress:
+def start_of(
+    progress: Progress, loaded: Mapping[str, Any], batch_size: int, lanes: int = 0, sources: Sequence[Source] = ()
+) -> Progress:
     """Where `fit` begins: in the middle of an epoch only where a checkpoint was loaded that was written there.
+
+    A warning says so where the checkpoint was written with another version of the same table.
 
     Args:
         progress: of the model.
         loaded: the position of a checkpoint that was loaded since the last `fit` (`FitJob.position`); empty for none.
         batch_size: of the new run; with another one than the checkpoint's its steps mean other rows.
         lanes: virtual ranks of the new run, or 0; likewise.
+        sources: of the new run's rows.
     """
+    _warn_of_other_versions(sources, loaded)
     step = progress.step_in_epoch if loaded else 0
     before = {"batch_size": loaded.get("batch_size"), "virtual_ranks": loaded.get("virtual_ranks", 0)}
     for word, now in (("batch_size", batch_size), ("virtual_ranks", lanes)):
@@ -90,6 +97,14 @@ def start_of(progress: Progress, loaded: Mapping[str, Any], batch_size: int, lan
             )  # fmt: skip
             step = 0
     return dataclasses.replace(progress, step_in_epoch=step, epoch_ended=False)
+
+
+def _warn_of_other_versions(sources: Sequence[Source], loaded: Mapping[str, Any]) -> None:
+    for told in loaded.get("sources", ()):
+        before = Source(**told)
+        for now in sources:
+            if (now.kind, now.name) == (before.kind, before.name) and now.version != before.version:
+                _log.warning("the checkpoint was trained on %s; training goes on with %s.", before, now)
 
 
 def end_of(start: Progress, epochs: int | None, max_steps: int | None, trigger: Any) -> Trigger:

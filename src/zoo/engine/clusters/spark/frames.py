@@ -9,6 +9,7 @@ follow the parts (`zoo.engine.data.arrivals`), so that they are a property of th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ import pyarrow as pa
 from zoo.engine.clusters.spark import sessions
 from zoo.engine.clusters.spark.faults import in_own_words
 from zoo.engine.clusters.spark.garbage import spare_the_lasting
+from zoo.engine.clusters.spark.origins import sources_of
 from zoo.engine.contracts import Feed, FeedRequest, Mapper, Shards
 from zoo.engine.data import answers
 from zoo.engine.data import columns as column_types
@@ -54,9 +56,7 @@ class FrameShards:
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the used columns, as they leave Spark."""
-        from pyspark.sql.pandas.types import to_arrow_schema
-
-        return to_arrow_schema(self.selected.schema)
+        return _arrow(self.selected)
 
     @property
     def selected(self) -> DataFrame:
@@ -170,7 +170,7 @@ def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
             raise ColumnNotFound.among(missing, data.columns, argument)
     shards = FrameShards(data, tuple(dict.fromkeys((*features, *(labels or ())))))
     column_types.describe(shards.schema, shards.used)  # refuses types that cannot become arrays
-    return Adapted(shards, Columns(tuple(features), tuple(labels or ())), give_back)
+    return Adapted(shards, Columns(tuple(features), tuple(labels or ())), give_back, lambda: sources_of(data))
 
 
 def give_back(extended: Shards) -> DataFrame:
@@ -199,6 +199,16 @@ def _by_rows(session: SparkSession) -> None:
     a third longer for arrays, and cannot be done with ML vectors.
     """
     session.conf.set(_BY_COLUMNS, "false")
+
+
+def _arrow(frame: DataFrame) -> pa.Schema:
+    """The schema of what leaves Spark; since pyspark 4.3 a timestamp needs its zone, which the session knows."""
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    if "timezone" not in inspect.signature(to_arrow_schema).parameters:
+        return to_arrow_schema(frame.schema)
+    zone = frame.sparkSession.conf.get("spark.sql.session.timeZone")
+    return to_arrow_schema(frame.schema, timezone=zone)
 
 
 def _leaving(frame: DataFrame, name: str) -> Column:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from zoo.engine import storage
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.spark import connect
 from zoo.engine.clusters.spark.faults import told
@@ -197,4 +198,4 @@ def _first_lines(error: BaseException) -> str:
     found = told(str(error))
     text = str(error) if found is None else str(found).partition("\nTraceback")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:3])[:600]
+    return storage.masked(" ".join(lines[:3]))[:600]  # a database's URL may be among them
