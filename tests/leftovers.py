@@ -229,5 +229,7 @@ def _in_process_group() -> bool:
 
 
 def _changed(before: Picture, after: Picture) -> set[str]:
+    """What differs; OpenCV, which Keras imports where it is installed, puts its own folder into LD_LIBRARY_PATH."""
     old, new = before.environment, after.environment
-    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    names = (old.keys() | new.keys()) - ({"LD_LIBRARY_PATH"} if "cv2" in sys.modules else set())
+    return {name for name in names if old.get(name) != new.get(name)}
