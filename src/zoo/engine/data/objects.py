@@ -25,6 +25,7 @@ from zoo.engine.data.columns import SHAPE
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.mapped import ExtendedShards
 from zoo.engine.data.shards import MemoryShards
+from zoo.engine.data.sharing import Shared, noting
 from zoo.engine.errors import DataError, NotPicklable, UsageError, WorkerFailed, ZooError
 from zoo.engine.jobs import Columns
 
@@ -81,10 +82,12 @@ class Call:
     Attributes:
         name: of the method that it was given to, for errors.
         pickled: the function and its further arguments.
+        shared: the values that it refers to by name, which travel beside it.
     """
 
     name: str
     pickled: bytes
+    shared: tuple[Shared, ...] = ()
 
     @classmethod
     def of(cls, name: str, fn: Callable[..., Any], *args: Any) -> Call:
@@ -96,7 +99,9 @@ class Call:
         """
         if not callable(fn):
             raise UsageError(f"{name} takes a function. Received: {fn!r}")
-        return cls(name, _pickled((fn, args), f"the function given to {name}, or one of its arguments,"))
+        with noting() as shared:
+            pickled = _pickled((fn, args), f"the function given to {name}, or one of its arguments,")
+        return cls(name, pickled, tuple(shared.values()))
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
         """Each object replaced by the function's answer.
