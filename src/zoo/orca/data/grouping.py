@@ -53,7 +53,7 @@ class Function:
 
 
 def _by(name: str, **arguments: Any) -> Callable[[Any, np.ndarray], Any]:
-    """pandas' aggregate of that name."""
+    """Pandas' aggregate of that name."""
     return lambda column, codes: getattr(column.groupby(codes), name)(**arguments)
 
 

@@ -20,9 +20,11 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from zoo.engine import storage
+from zoo.engine.data import nests
 from zoo.engine.data.objects import Item
 from zoo.engine.errors import DataError, StorageFailed, UsageError
 from zoo.orca.data import tensors
@@ -179,3 +181,13 @@ def _remove(url: str, names: Sequence[str]) -> None:
     for name in names:
         with suppress(StorageFailed):
             storage.remove_tree(storage.join(url, name))
+
+
+def spread(files: Sequence[File], partitions: int) -> list[File]:
+    """The same files in their order over `partitions` partitions."""
+    borders = nests.borders(len(files), partitions)
+    return [
+        file._replace(part=part, place=place)
+        for part, (start, stop) in enumerate(pairwise(borders))
+        for place, file in enumerate(files[start:stop])
+    ]

@@ -153,7 +153,7 @@ def _parquet(frame: Any) -> bytes:
 def _frame(data: bytes) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.read_table(pa.py_buffer(data)).to_pandas()
+    return pq.read_table(pa.BufferReader(data)).to_pandas()
 
 
 def _is_frame(value: Any) -> bool:

@@ -81,9 +81,7 @@ def to_objects(rdd: RDD[Any]) -> tuple[FrameShards, int]:
         )
     session = sessions.active()
     assert session is not None  # an RDD has one
-    frame = session.createDataFrame(
-        rdd.mapPartitionsWithIndex(_whole), f"{PART} int, {PLACE} bigint, {OBJECT} binary"
-    )
+    frame = session.createDataFrame(rdd.mapPartitionsWithIndex(_whole), f"{PART} int, {PLACE} bigint, {OBJECT} binary")
     return FrameShards(frame, tuple(OBJECTS.names)), rdd.getNumPartitions()
 
 
