@@ -38,7 +38,10 @@ from zoo.engine.errors import UsageError
 from zoo.engine.jobs import Columns
 from zoo.orca.common import OrcaContext
 from zoo.orca.data import grouping, joining, saved, sorting, summaries, tables, tensors
+from zoo.orca.data.shared import SharedValue
 from zoo.orca.data.tables import SERIES, ByKeys, OnFrames, Outline, listed
+
+__all__ = ["SharedValue", "SparkXShards", "XShards"]
 
 
 class XShards:
@@ -115,7 +118,7 @@ class XShards:
     def load_pickle(path: str, minPartitions: int | None = None) -> XShards:
         """Reads shards that `save_pickle` has written, or Spark's ``RDD.saveAsPickleFile`` (on Spark).
 
-        A pickle runs code when it is read. Load it from places that you trust only; `save` and `load` have no such risk.
+        A pickle runs code when it is read: load it from places that you trust only. `load` has no such risk.
 
         Args:
             path: the directory; every machine of the cluster must see it.

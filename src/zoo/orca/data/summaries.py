@@ -55,9 +55,8 @@ def numeric(outline: Outline, names: Sequence[Any] | None) -> list[Any]:
     }
     others = [name for name in names or () if not fits[name]]
     if others:
-        raise UsageError(
-            f"describe is for columns of numbers. Received: {', '.join(f'{n} ({kinds[n]})' for n in others)}"
-        )
+        told = ", ".join(f"{name} ({kinds[name]})" for name in others)
+        raise UsageError(f"describe is for columns of numbers. Received: {told}")
     found = [name for name in names or outline.columns if fits[name]]
     if not found:
         raise UsageError(f"there is no column of numbers to describe. Columns: {list(outline.columns)}")

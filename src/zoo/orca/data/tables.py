@@ -195,7 +195,7 @@ def block(series: Any, name: Any) -> np.ndarray:
 
     numeric = pd.api.types.is_numeric_dtype(series.dtype)
     if series.isna().any() and not pd.api.types.is_float_dtype(series.dtype):
-        raise DataError(f"column '{name}' has {int(series.isna().sum())} nulls. Fill them, or drop_missing_value().")
+        raise DataError(f"column '{name}' has nulls ({int(series.isna().sum())}). Fill them, or drop_missing_value().")
     if numeric:
         kind = getattr(series.dtype, "numpy_dtype", series.dtype)
         return series.to_numpy(kind, na_value=np.nan)[:, None] if kind.kind == "f" else series.to_numpy(kind)[:, None]

@@ -39,9 +39,8 @@ def encode(value: Any) -> tuple[bytes, str]:
         return _parquet(value), "parquet"
     rows: list[Row] = []
     form = _form(value, rows)
-    columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), _SCHEMA.types, strict=True)]
     schema = _SCHEMA.with_metadata({_FORM: json.dumps(form).encode()})
-    table = pa.Table.from_arrays(columns, schema=schema) if rows else schema.empty_table()
+    table = pa.Table.from_pylist([dict(zip(_SCHEMA.names, row, strict=True)) for row in rows], schema=schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(table)

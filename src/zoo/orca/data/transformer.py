@@ -1,6 +1,6 @@
-"""Columns of XShards of DataFrames as a model wants them: labels as numbers, numbers on one scale. As Spark ML has them.
+"""Columns of XShards of DataFrames as a model wants them: labels as numbers, numbers on one scale.
 
-Owns: what is learned from all shards, and what it makes of each.
+They mean what Spark ML's mean. Owns: what is learned from all shards, and what it makes of each.
 Leaves: going over the shards (zoo.orca.data.shard), columns of lists (tables.block).
 """
 
@@ -31,7 +31,7 @@ class StringIndexer:
         """Says what is done.
 
         Args:
-            inputCol: the column of labels; its numbers (int64) take its place. Labels that are no text go by their text.
+            inputCol: the column of labels; its numbers (int64) take its place. A label goes by its text.
             handleInvalid: what `transform` does with nulls and labels that `fit_transform` has not seen: ``"error"``,
                 ``"skip"`` their rows, or ``"keep"`` them with the number after the last.
 

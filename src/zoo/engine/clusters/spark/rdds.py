@@ -1,7 +1,7 @@
 """RDDs as shards: their elements are rows.
 
-For training an element is ``(x, y)`` or x alone; x and y are a number, a text, an array, or a list, tuple or dict of such. So many
-elements as fit into a few megabytes become one object of arrays, where they lie.
+For training an element is ``(x, y)`` or x alone; x and y are a number, a text, an array, or a list, tuple or dict of
+such. So many elements as fit into a few megabytes become one object of arrays, where they lie.
 
 Owns: elements as objects of arrays, predictions as an RDD; elements as they are (`of_objects`, `to_objects`).
 Leaves: objects as rows (zoo.engine.data.objects), frames (frames).
