@@ -89,7 +89,7 @@ def plain(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
     return [tuple(cell(value) for value in row) for row in frame.itertuples(index=False)]
 
 
-# --- as pandas (that Spark gives the same is shown once, for all operations: `test_equal_on_both_clusters`) ------------
+# --- as pandas; that Spark gives the same is shown once for all operations: `test_equal_on_both_clusters` -------------
 
 
 def test_partition_by_brings_equal_keys_together(local: Cluster) -> None:
@@ -157,7 +157,7 @@ def test_deduplicates_and_unique(local: Cluster) -> None:
     assert list(found) == ["köln", "bonn", None, "ulm"]
 
 
-def test_small_answers(cluster: Cluster) -> None:
+def test_small_answers(local: Cluster) -> None:
     shards = shards_of(*people()).cache()
     whole = pd.concat(people())
     assert shards.max_values("n") == 4.0 and shards.max_values("maybe") == 5
@@ -204,11 +204,13 @@ def test_equal_on_both_clusters(spark: Any) -> None:
         begin()
         shards = shards_of(*people()).cache()
         made = [
-            shards.partition_by("städt"), shards.group_by("kind", ["sum", "collect_list"]), shards.sample(0.5, random_state=3),
+            shards.partition_by("städt"), shards.group_by("kind", ["sum", "collect_list"]),
+            shards.sample(0.5, random_state=3),
             shards.sort_values("n", False), shards.deduplicates(), shards.merge(shards, "outer", "id"),
             shards.group_by("städt", {"n": ["avg", "stddev"]}, join=True), shards.drop_missing_value().select("when"),
         ]  # fmt: skip
-        found.append([frame for one in made for frame in one.collect()])
+        answers = [shards.describe(), shards.get_null_sum(), shards.head(4), shards.select(["id", "when"]).head(9)]
+        found.append([*answers, *(frame for one in made for frame in one.collect())])
         session.end()
     assert len(found[0]) == len(found[1])
     for one, other in zip(*found, strict=True):

@@ -107,9 +107,11 @@ def _object(value: Any, name: Any) -> int:
         import pandas as pd
 
         return int(pd.util.hash_array(np.array([value], object), categorize=False)[0])
-    if isinstance(value, tuple):
-        told = repr([None if item is None else _object(item, name) for item in value])
-    else:
-        told = value if isinstance(value, bytes) else repr(value)
-    content = told if isinstance(told, bytes) else f"{type(value).__name__}:{told}".encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(_content(value, name), digest_size=8).digest(), "little")
+
+
+def _content(value: Any, name: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    told = [None if item is None else _object(item, name) for item in value] if isinstance(value, tuple) else value
+    return f"{type(value).__name__}:{told!r}".encode()

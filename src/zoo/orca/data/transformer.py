@@ -17,6 +17,8 @@ from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.shard import XShards
 from zoo.orca.data.tables import OnFrames, listed
 
+__all__ = ["MinMaxScaler", "StandardScaler", "StringIndexer"]
+
 _INVALID = ("error", "skip", "keep")
 
 
