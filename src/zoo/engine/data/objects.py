@@ -59,7 +59,9 @@ def pack(item: Item) -> pa.RecordBatch:
         raise DataError(
             f"a shard of {len(data) / 1e9:.1f} GB is more than the 2 GB that one may take. Use more shards."
         )
-    arrays = [pa.array([item.part], pa.int32()), pa.array([item.place], pa.int64()), pa.array([data], pa.binary())]
+    ends = pa.py_buffer(np.array([0, len(data)], np.int32))
+    cell = pa.Array.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(data)])  # `pa.array` would copy
+    arrays = [pa.array([item.part], pa.int32()), pa.array([item.place], pa.int64()), cell]
     return pa.RecordBatch.from_arrays(arrays, schema=OBJECTS)
 
 
