@@ -219,6 +219,12 @@ def test_rdds(on_spark: Any, tmp_path: Path) -> None:
     assert not SparkXShards(context.parallelize([1], 1), transient=True).is_cached()
     context.parallelize([[1, 2], [3]], 2).saveAsPickleFile(str(tmp_path / "hadoop"))
     assert sorted(XShards.load_pickle(tmp_path / "hadoop").collect()) == [[1, 2], [3]]
+    nothing = XShards(context.parallelize([], 2))
+    assert nothing._counts == (0, 0) and nothing.collect() == [] and len(nothing) == 0
+    for operation in (nothing.deduplicates, nothing.head, nothing.first, lambda: nothing.merge(shards)):
+        with pytest.raises(UsageError, match="this XShards has no shards"):
+            operation()
+    assert XShards.load(nothing.save(tmp_path / "nothing") and tmp_path / "nothing")._counts == (0, 0)
     with pytest.raises(UsageError, match="wraps an RDD. Received: builtins.list"):
         SparkXShards([1])
 

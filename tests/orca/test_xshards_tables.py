@@ -248,6 +248,10 @@ def test_other_mistakes(local: Cluster) -> None:
         shards.group_by("id", {"städt": "sum"})
     with pytest.raises(UsageError, match="join=True needs columns"):
         shards.group_by([], join=True)
+    with pytest.raises(
+        UsageError, match=r"group_by makes columns \['count'\], and the shards have columns of that name"
+    ):
+        shards_of(pd.DataFrame({"count": [1], "a": [2]})).group_by("a", join=True)
     with pytest.raises(UsageError, match="agg must be"):
         shards.group_by("id", 3)
     with pytest.raises(UsageError, match="how must be 'inner', 'left', 'right' or 'outer'. Received: 'cross'"):

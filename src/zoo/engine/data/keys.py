@@ -65,7 +65,7 @@ def _values(series: Any, name: Any) -> np.ndarray:
         return _numbers(series.to_numpy(np.float64))
     kind = pd.api.types.infer_dtype(series, skipna=False)
     if kind in ("datetime64", "datetime", "timedelta64", "timedelta"):
-        return _times(series)
+        return _times(series, kind)
     if kind in ("integer", "floating", "boolean", "mixed-integer-float", "decimal"):
         return _numbers(series.to_numpy(np.float64))
     if kind == "string":
@@ -79,11 +79,11 @@ def _numbers(values: np.ndarray) -> np.ndarray:
     return np.asarray(pd.util.hash_array(values + 0.0))  # -0.0 becomes 0.0
 
 
-def _times(series: Any) -> np.ndarray:
+def _times(series: Any, kind: str) -> np.ndarray:
     import pandas as pd
 
-    if pd.api.types.is_timedelta64_dtype(series.dtype):
-        return _numbers(series.to_numpy("timedelta64[us]").astype(np.int64).astype(np.float64))
+    if kind.startswith("timedelta"):
+        return _numbers(pd.to_timedelta(series).to_numpy("timedelta64[us]").astype(np.int64).astype(np.float64))
     zoned = pd.to_datetime(series, utc=True)
     return _numbers(zoned.to_numpy("datetime64[us]").astype(np.int64).astype(np.float64))
 

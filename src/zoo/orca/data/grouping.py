@@ -196,6 +196,19 @@ def _function(name: Any) -> str:
     return known
 
 
+def refuse_taken(made: Sequence[Aggregate], taken: Sequence[Any]) -> None:
+    """Refuses aggregates whose names are those of columns that the result has as well.
+
+    Raises:
+        UsageError: there are such.
+    """
+    both = [one.name for one in made if one.name in taken]
+    if both:
+        raise UsageError(
+            f"group_by makes columns {both}, and the shards have columns of that name. Rename these first."
+        )
+
+
 @dataclass(frozen=True)
 class Grouping:
     """How rows become groups and their aggregates.
@@ -242,7 +255,7 @@ class Grouping:
         result = self.end(self.start(frame))
         codes, _ = self._codes(frame, list(self.keys))
         rows = result[[one.name for one in self.aggregates]].iloc[codes]
-        return frame.assign(**{str(name): rows[name].array for name in rows.columns})
+        return frame.assign(**{one.name: rows[one.name].array for one in self.aggregates})
 
     def _codes(self, frame: Any, names: list[Any]) -> tuple[np.ndarray, Any]:
         """(the group of each row, the keys of each group), groups in the order of their first rows."""

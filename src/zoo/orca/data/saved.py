@@ -14,6 +14,7 @@ Leaves: the bytes of a file that are no DataFrame's (tensors), file systems (zoo
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import zlib
@@ -156,6 +157,12 @@ def read(url: str, kind: str) -> tuple[int, list[File]]:
         other = "XShards.load_pickle(path), if you trust its source" if kind == "arrow" else "XShards.load(path)"
         raise UsageError(f"{storage.masked(url)} holds shards in the {found['kind']} format. Use {other}.")
     return partitions, files
+
+
+def place(path: Any) -> str:
+    """The directory, whatever the current directory of the process that is to write or read there."""
+    url = os.fspath(path)
+    return str(storage.local_path(url).absolute()) if storage.is_local(url) else url
 
 
 def is_hadoop(url: str) -> bool:

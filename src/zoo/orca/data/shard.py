@@ -58,7 +58,7 @@ class XShards:
         Args:
             rdd: each element is a shard.
             transient: whether to leave the shards uncomputed and unkept.
-            class_name: of the shards, ``"pandas.core.frame.DataFrame"`` say; found out where it is needed.
+            class_name: has no effect: what the shards are is found out where it is needed.
 
         Raises:
             UsageError: `rdd` is no RDD.
@@ -111,8 +111,9 @@ class XShards:
             DataError: files that are not what was written.
             StorageFailed: files that cannot be read.
         """
-        partitions, files = saved.read(str(path), "arrow")
-        return XShards._loaded(files, partitions, saved.Loading(str(path), tensors.decode))
+        url = saved.place(path)
+        partitions, files = saved.read(url, "arrow")
+        return XShards._loaded(files, partitions, saved.Loading(url, tensors.decode))
 
     @staticmethod
     def load_pickle(path: str, minPartitions: int | None = None) -> XShards:
@@ -131,12 +132,13 @@ class XShards:
         """
         if minPartitions is not None:
             _refuse_counts(minPartitions, "minPartitions")
-        if saved.is_hadoop(str(path)):
-            return XShards(session.spark().sparkContext.pickleFile(str(path), minPartitions))
-        partitions, files = saved.read(str(path), "pickle")
+        url = saved.place(path)
+        if saved.is_hadoop(url):
+            return XShards(session.spark().sparkContext.pickleFile(url, minPartitions))
+        partitions, files = saved.read(url, "pickle")
         if minPartitions is not None and minPartitions > partitions:
             partitions, files = minPartitions, saved.spread(files, minPartitions)
-        return XShards._loaded(files, partitions, saved.Loading(str(path), saved.unpickled))
+        return XShards._loaded(files, partitions, saved.Loading(url, saved.unpickled))
 
     @staticmethod
     def partition(data: Any, num_shards: int | None = None) -> XShards:
@@ -371,7 +373,8 @@ class XShards:
             join: whether to give all rows with their group's aggregates beside them instead.
 
         Raises:
-            UsageError: shards that are no DataFrames, an unknown function, `join` without columns.
+            UsageError: shards that are no DataFrames, an unknown function, `join` without columns, a name of the result
+                that is taken.
             ColumnNotFound: a column that is not there.
             DataError: values that a function is not for.
         """
@@ -380,7 +383,9 @@ class XShards:
             raise UsageError("join=True needs columns to group by. Received: columns=[]")
         outline = self._outline
         outline.check("group_by", keys, "columns")
-        groups = grouping.Grouping(tuple(keys), tuple(grouping.aggregates(agg, keys, outline)))
+        made = grouping.aggregates(agg, keys, outline)
+        grouping.refuse_taken(made, outline.columns if join else keys)
+        groups = grouping.Grouping(tuple(keys), tuple(made))
         parts = self.num_partitions() if keys else 1
         if join:
             return self._exchanged(ByKeys("group_by", keys, parts), parts, Assemble(groups.beside))._settled(self)
@@ -603,7 +608,7 @@ class XShards:
             UsageError: shards of other kinds (see `save_pickle`), or a directory that holds something.
             StorageFailed: it cannot be written.
         """
-        saved.write(str(path), "arrow", self.num_partitions(), self._files)
+        saved.write(saved.place(path), "arrow", self.num_partitions(), self._files)
         return self
 
     def save_pickle(self, path: str, batchSize: int = 10) -> XShards:
@@ -621,7 +626,7 @@ class XShards:
             StorageFailed: it cannot be written.
         """
         _refuse_counts(batchSize, "batchSize")
-        saved.write(str(path), "pickle", self.num_partitions(), self._files)
+        saved.write(saved.place(path), "pickle", self.num_partitions(), self._files)
         return self
 
     # --- memory ------------------------------------------------------------------------------------------------------
@@ -709,7 +714,7 @@ class XShards:
     def _loaded(files: Sequence[saved.File], partitions: int, loading: saved.Loading) -> XShards:
         cluster = session.current()
         items = (Item(file.part, file.place, tuple(file)) for file in files)
-        counts = np.bincount([file.part for file in files], minlength=partitions).tolist()
+        counts = _counted([file.part for file in files], partitions)
         rows = cluster.map(OnObjects(loading), _placed(cluster, items, partitions), OBJECTS)
         return XShards._of(cluster, rows, counts)._settled()
 
@@ -721,7 +726,7 @@ class XShards:
         """Shards in each partition; of an RDD they must be counted."""
         if self._known is None:
             found = [item.part for item in collected(self._map(moves.Facts(_nothing)))]
-            self._known = tuple(np.bincount(found, minlength=self._partitions).tolist())
+            self._known = _counted(found, self._partitions)
         return self._known
 
     # --- inside: tables ----------------------------------------------------------------------------------------------
@@ -799,6 +804,11 @@ def _placed(cluster: Cluster, items: Iterable[Item], partitions: int) -> Shards:
     """Objects of this process, ordered by part, in their partitions."""
     rows = gather(((item.part, pack(item)) for item in items), OBJECTS, partitions)
     return cluster.store.regroup([rows], partitions)
+
+
+def _counted(parts: Sequence[int], partitions: int) -> tuple[int, ...]:
+    """How many of `parts` are each partition's."""
+    return tuple(np.bincount(np.array(parts, np.int64), minlength=partitions).tolist())
 
 
 def _refuse_counts(number: Any, argument: str) -> None:

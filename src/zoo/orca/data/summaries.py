@@ -72,8 +72,9 @@ def description(row: Any, names: Sequence[Any]) -> Any:
     """The one row of aggregates as a DataFrame with a row for each statistic."""
     import pandas as pd
 
-    values = row.iloc[0].tolist() if len(row) else [0, *[math.nan] * (len(_STATISTICS) - 1)] * len(names)
-    table = np.array(values, dtype=np.float64).reshape(len(names), len(_STATISTICS)).T
+    nothing = [0, *[math.nan] * (len(_STATISTICS) - 1)] * len(names)
+    values = [math.nan if pd.isna(value) else float(value) for value in (row.iloc[0] if len(row) else nothing)]
+    table = np.array(values).reshape(len(names), len(_STATISTICS)).T
     return pd.DataFrame(table, index=list(_STATISTICS), columns=list(names))
 
 

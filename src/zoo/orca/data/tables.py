@@ -37,7 +37,7 @@ class Outline:
     @classmethod
     def of(cls, shard: Any) -> Outline:
         """The outline of a shard."""
-        if class_name(shard) == FRAME:
+        if any(f"{base.__module__}.{base.__qualname__}" == FRAME for base in type(shard).__mro__):
             return cls(FRAME, tuple(shard.columns), tuple(shard.dtypes))
         return cls(class_name(shard))
 
@@ -169,10 +169,9 @@ def head(frame: Any, rows: int) -> Any:
 
 def sampled(frame: Any, part: int, place: int, how: dict[str, Any]) -> Any:
     """Some rows by chance; `how` are the arguments of `pandas.DataFrame.sample`, each shard has its own numbers."""
-    seed = how["random_state"]
-    if seed is not None:
-        how = how | {"random_state": np.random.default_rng([seed, part, place])}
-    return frame.sample(**how) if len(frame) else frame
+    seed = how["random_state"]  # forked workers would all go on from the same state of numpy's own generator
+    numbers = np.random.default_rng(None if seed is None else [seed, part, place])
+    return frame.sample(**how | {"random_state": numbers}) if len(frame) else frame
 
 
 def arrays(frame: Any, features: Sequence[Any], labels: Sequence[Any]) -> dict[str, np.ndarray]:

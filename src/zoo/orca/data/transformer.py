@@ -227,10 +227,12 @@ def _scaled(frame: Any, names: Sequence[Any], output: str, factor: np.ndarray, o
     block = _block(frame, names)
     if len(block) and block.shape[1] != len(factor):
         raise DataError(f"{list(names)} make lists of {block.shape[1]} numbers; {len(factor)} were learned.")
-    made = block * factor + offset if len(block) else block
+    scaled = block * factor + offset if len(block) else block
     plain = len(names) == 1 and pd.api.types.is_numeric_dtype(frame[names[0]].dtype)
-    values = pd.Series(made[:, 0] if plain else list(made), index=frame.index, dtype=float if plain else object)
-    return frame.assign(**{output: values})
+    values = pd.Series(scaled[:, 0] if plain else list(scaled), index=frame.index, dtype=float if plain else object)
+    made = frame.copy(deep=False)
+    made[output] = values
+    return made
 
 
 def _block(frame: Any, names: Sequence[Any]) -> np.ndarray:
@@ -269,7 +271,8 @@ def _indexed(frame: Any, name: Any, numbers: dict[str, int], invalid: str) -> An
         )
     if invalid == "keep":
         found[unknown] = len(numbers)
-    made = frame.assign(**{str(name): found})
+    made = frame.copy(deep=False)
+    made[name] = found
     return made[~unknown] if invalid == "skip" else made
 
 
