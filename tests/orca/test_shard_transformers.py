@@ -40,6 +40,7 @@ FRAMES = (
 )
 
 
+@pytest.mark.slow
 def test_as_spark_ml(on_spark: Any) -> None:
     """The same rows through Spark ML's own transformers."""
     from pyspark.ml.feature import MinMaxScaler as TheirMinMax

@@ -198,6 +198,8 @@ def test_stacking_pairs(local: Cluster) -> None:
         XShards.partition(np.ones(2), 1).stack_feature_labels()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # many Spark jobs, on machines that do other things too
 def test_equal_on_both_clusters(spark: Any) -> None:
     found = []
     for begin in (session.adopt, lambda: session.begin_local(2)):
@@ -207,9 +209,9 @@ def test_equal_on_both_clusters(spark: Any) -> None:
             shards.partition_by("städt"), shards.group_by("kind", ["sum", "collect_list"]),
             shards.sample(0.5, random_state=3),
             shards.sort_values("n", False), shards.deduplicates(), shards.merge(shards, "outer", "id"),
-            shards.group_by("städt", {"n": ["avg", "stddev"]}, join=True), shards.drop_missing_value().select("when"),
+            shards.group_by("städt", {"n": ["avg", "stddev"]}, join=True),
         ]  # fmt: skip
-        answers = [shards.describe(), shards.get_null_sum(), shards.head(4), shards.select(["id", "when"]).head(9)]
+        answers = [shards.describe(), shards.get_null_sum(), shards.head(4)]
         found.append([*answers, *(frame for one in made for frame in one.collect())])
         session.end()
     assert len(found[0]) == len(found[1])

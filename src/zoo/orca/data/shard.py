@@ -338,9 +338,9 @@ class XShards:
             DataError: columns of lists or dicts, which have no equality.
         """
         self._look("deduplicates")
-        once = self._same(self._map(OnFrames("deduplicates", tables.distinct)))
-        parts = self.num_partitions()
-        return once._exchanged(ByKeys("deduplicates", None, parts), parts, Assemble(tables.distinct))._settled(self)
+        parts, once = self.num_partitions(), OnFrames("deduplicates", tables.distinct)
+        by = ByKeys("deduplicates", None, parts)
+        return self._exchanged(by, parts, Assemble(tables.distinct), once)._settled(self)
 
     def sort_values(self, col_names: Any = None, ascending: Any = True) -> XShards:
         """All rows in one order, over the partitions too: the first has the smallest. Equal rows keep their order.
@@ -389,9 +389,9 @@ class XShards:
         parts = self.num_partitions() if keys else 1
         if join:
             return self._exchanged(ByKeys("group_by", keys, parts), parts, Assemble(groups.beside))._settled(self)
-        partial_ = self._same(self._map(OnFrames("group_by", groups.start, keys, "columns")))
+        within = OnFrames("group_by", groups.start, keys, "columns")
         by = ByKeys("group_by", groups.key_names, parts)
-        return partial_._exchanged(by, parts, Assemble(groups.end))._settled(self)
+        return self._exchanged(by, parts, Assemble(groups.end), within)._settled(self)
 
     def merge(self, right: XShards, how: str = "inner", on: Any = None) -> XShards:
         """Joins rows with equal keys, as `pandas.merge` does (null equals null); as many partitions as now.
@@ -412,7 +412,7 @@ class XShards:
         join = joining.Join.of(how, on, self._outline, right._outline)
         parts = self.num_partitions()
         by = ByKeys("merge", join.on, parts, "on")
-        sides = [one._scattered(by, parts, side) for side, one in enumerate((self, right))]
+        sides = [one._scattered(partial(Scatter, parts, by, side=at)) for at, one in enumerate((self, right))]
         joined = self._map(Assemble(join), self._cluster.store.regroup(sides, parts))
         return self._made(joined, [1] * parts)._settled(self, right)
 
@@ -755,15 +755,18 @@ class XShards:
         self._outline.check(mapper.what, mapper.names, mapper.argument)
         return [item.value for item in collected(self._map(mapper))]
 
-    def _scattered(self, parts_of: Callable[[Any], np.ndarray], parts: int, side: int = 0) -> Shards:
+    def _scattered(self, scatter: Callable[[tuple[int, int]], Scatter], rows: Shards | None = None) -> Shards:
         places = self._places()
         if not places:
             raise UsageError("this XShards has no shards.")
-        return self._map(Scatter(parts, parts_of, places[0], side))
+        return self._map(scatter(places[0]), rows)
 
-    def _exchanged(self, parts_of: Callable[[Any], np.ndarray], parts: int, assemble: Assemble) -> XShards:
-        """Rows in other partitions, one shard in each; lazy."""
-        moved = self._cluster.store.regroup([self._scattered(parts_of, parts)], parts)
+    def _exchanged(
+        self, parts_of: Callable[[Any], np.ndarray], parts: int, assemble: Assemble, within: OnFrames | None = None
+    ) -> XShards:
+        """Rows in other partitions, one shard in each; lazy. `within` is done to each shard before."""
+        rows = None if within is None else self._map(within)
+        moved = self._cluster.store.regroup([self._scattered(partial(Scatter, parts, parts_of), rows)], parts)
         return self._made(self._map(assemble, moved), [1] * parts)
 
     def _number_of(self, partitions: int | None) -> int:

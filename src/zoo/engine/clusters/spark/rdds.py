@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.engine.clusters.spark import connect, sessions
+from zoo.engine.clusters.spark import connect, sessions, workers
 from zoo.engine.clusters.spark.faults import in_own_words
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.contracts import Shards
@@ -26,6 +26,7 @@ from zoo.engine.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pyspark import RDD
+    from pyspark.sql import SparkSession
 
 _BYTES = 8 << 20
 """Of one object, about."""
@@ -81,6 +82,7 @@ def to_objects(rdd: RDD[Any]) -> tuple[FrameShards, int]:
         )
     session = sessions.active()
     assert session is not None  # an RDD has one
+    _send_code(session)
     frame = session.createDataFrame(rdd.mapPartitionsWithIndex(_whole), f"{PART} int, {PLACE} bigint, {OBJECT} binary")
     return FrameShards(frame, tuple(OBJECTS.names)), rdd.getNumPartitions()
 
@@ -95,7 +97,14 @@ def of_objects(shards: Shards) -> RDD[Any]:
         raise UsageError("these shards are on local processes, which have no RDDs. Start Spark, or use collect().")
     if connect.is_connect(shards.frame.sparkSession):
         raise UsageError("Spark Connect has no RDDs. Use to_spark_df() or collect().")
+    _send_code(shards.frame.sparkSession)
     return shards.selected.rdd.map(lambda row: pickle.loads(bytes(row[OBJECT])))  # noqa: S301  packed by this program
+
+
+def _send_code(session: SparkSession) -> None:
+    """What unpacks the elements must be on the executors before a function that needs it is made."""
+    if not str(session.conf.get("spark.master", "local") or "local").startswith("local"):
+        workers.ship(session)
 
 
 def _whole(part: int, elements: Iterable[Any]) -> Iterator[tuple[int, int, bytes]]:
