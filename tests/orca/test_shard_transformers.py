@@ -110,6 +110,11 @@ def test_constant_columns_and_nulls(local: Cluster) -> None:
         MinMaxScaler(inputCol="n", outputCol="o").fit_transform(shards_of(pd.DataFrame({"n": [np.nan]})))
 
 
+def test_equal_numbers_become_exactly_0(local: Cluster) -> None:
+    frames = [pd.DataFrame({"a": [0.1] * count}) for count in (3, 7, 11)]
+    assert column(StandardScaler(True, True, "a", "o").fit_transform(shards_of(*frames)), "o") == [0.0] * 21
+
+
 def test_columns_of_lists(local: Cluster) -> None:
     frame = pd.DataFrame({"v": [[0.0, 1.0], [2.0, 3.0]]})
     scaler = MinMaxScaler(inputCol="v", outputCol="o")
@@ -138,6 +143,14 @@ def test_mistakes(local: Cluster) -> None:
         MinMaxScaler(inputCol="a", outputCol="o").fit_transform(FRAMES[0])
     with pytest.raises(DataError, match="column 'stadt' holds no numbers"):
         MinMaxScaler(inputCol="stadt", outputCol="o").fit_transform(shards)
+
+
+def test_numbers_that_are_close_together_keep_their_digits(local: Cluster) -> None:
+    far = shards_of(pd.DataFrame({"a": [1e9, 1e9 + 0.25, 1e9 + 1.0]}))
+    made = MinMaxScaler(inputCol="a", outputCol="o").fit_transform(far)
+    assert column(made, "o") == [0.0, 0.25, 1.0]
+    tiny = shards_of(pd.DataFrame({"a": [0.0, 2.225e-313]}))
+    assert column(MinMaxScaler(0, 10, "a", "o").fit_transform(tiny), "o") == [0.0, 10.0]
 
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), max_size=6)

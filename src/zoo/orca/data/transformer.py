@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -77,14 +78,28 @@ class StringIndexer:
         return _replaced(shard, "StringIndexer", fn, [self.inputCol])
 
 
-class _Scaler:
-    """What both scalers share: which columns, and learning before using.
+@dataclass(frozen=True)
+class _Line:
+    """What a scaler makes of numbers: ``(number - shift) / scale * width + offset``; an infinite scale gives `offset`.
 
-    Its first argument, `learn`, goes from moments to (factor, offset) of each number: the new one is
-    old * factor + offset.
+    The order keeps the digits of numbers that are close together and far from 0.
     """
 
-    def __init__(self, learn: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], columns: tuple[Any, Any]) -> None:
+    shift: np.ndarray
+    scale: np.ndarray
+    width: float
+    offset: np.ndarray
+
+    def of(self, block: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            made: np.ndarray = (block - self.shift) / self.scale * self.width + self.offset
+        return made
+
+
+class _Scaler:
+    """What both scalers share: which columns, and learning before using."""
+
+    def __init__(self, learn: Callable[[np.ndarray], _Line], columns: tuple[Any, Any]) -> None:
         self._learn = learn
         self.setInputOutputCol(*columns)
 
@@ -97,7 +112,7 @@ class _Scaler:
             outputCol: the new column: numbers for one column of numbers, else an array in each row.
         """
         self.inputCol, self.outputCol = inputCol, outputCol
-        self._learned: tuple[np.ndarray, np.ndarray] | None = None
+        self._learned: _Line | None = None
 
     def fit_transform(self, shard: XShards) -> XShards:
         """Learns from all shards and adds the new column; nulls are skipped, and stay.
@@ -126,8 +141,7 @@ class _Scaler:
         names = self._names()
         if self._learned is None:
             raise UsageError(f"this {type(self).__name__} has not learned anything. Call fit_transform first.")
-        factor, offset = self._learned
-        fn = partial(_scaled, names=names, output=self.outputCol, factor=factor, offset=offset)
+        fn = partial(_scaled, names=names, output=self.outputCol, line=self._learned)
         return _replaced(shard, type(self).__name__, fn, names)
 
     def _names(self) -> list[Any]:
@@ -156,13 +170,12 @@ class MinMaxScaler(_Scaler):
         if not min < max:
             raise UsageError(f"min must be below max. Received: min={min!r}, max={max!r}")
         self.min, self.max = float(min), float(max)
-        super().__init__(self._linear, (inputCol, outputCol))
+        super().__init__(self._line, (inputCol, outputCol))
 
-    def _linear(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        low, high = moments[_LOW], moments[_HIGH]
-        spread = high - low
-        factor = np.divide(self.max - self.min, spread, out=np.zeros_like(spread), where=spread > 0)
-        return factor, np.where(spread > 0, self.min - low * factor, (self.min + self.max) / 2)
+    def _line(self, moments: np.ndarray) -> _Line:
+        low, spread = moments[_LOW], moments[_HIGH] - moments[_LOW]
+        offset = np.where(spread > 0, self.min, (self.min + self.max) / 2)
+        return _Line(low, np.where(spread > 0, spread, np.inf), self.max - self.min, offset)
 
 
 class StandardScaler(_Scaler):
@@ -180,13 +193,15 @@ class StandardScaler(_Scaler):
             outputCol: likewise.
         """
         self.withMean, self.withStd = bool(withMean), bool(withStd)
-        super().__init__(self._linear, (inputCol, outputCol))
+        super().__init__(self._line, (inputCol, outputCol))
 
-    def _linear(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _line(self, moments: np.ndarray) -> _Line:
         count, mean, spread = moments[_COUNT], moments[_MEAN], moments[_SPREAD]
+        nothing = np.zeros_like(mean)
         std = np.sqrt(np.divide(spread, count - 1, out=np.zeros_like(spread), where=count > 1))
-        factor = np.divide(1.0, std, out=np.zeros_like(std), where=std > 0) if self.withStd else np.ones_like(std)
-        return factor, -mean * factor if self.withMean else np.zeros_like(mean)
+        varies = (std > 0) & (moments[_HIGH] > moments[_LOW])  # a mean of equal numbers may be off by a rounding
+        scale = np.where(varies, std, np.inf) if self.withStd else np.ones_like(std)
+        return _Line(mean if self.withMean else nothing, scale, 1.0, nothing)
 
 
 _COUNT, _MEAN, _SPREAD, _LOW, _HIGH = range(5)
@@ -220,14 +235,14 @@ def _together(found: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([count, mean, spread, each[:, _LOW].min(0), each[:, _HIGH].max(0)])
 
 
-def _scaled(frame: Any, names: Sequence[Any], output: str, factor: np.ndarray, offset: np.ndarray) -> Any:
+def _scaled(frame: Any, names: Sequence[Any], output: str, line: _Line) -> Any:
     """(shard) The DataFrame with the new column."""
     import pandas as pd
 
     block = _block(frame, names)
-    if len(block) and block.shape[1] != len(factor):
-        raise DataError(f"{list(names)} make lists of {block.shape[1]} numbers; {len(factor)} were learned.")
-    scaled = block * factor + offset if len(block) else block
+    if len(block) and block.shape[1] != len(line.scale):
+        raise DataError(f"{list(names)} make lists of {block.shape[1]} numbers; {len(line.scale)} were learned.")
+    scaled = line.of(block) if len(block) else block
     plain = len(names) == 1 and pd.api.types.is_numeric_dtype(frame[names[0]].dtype)
     values = pd.Series(scaled[:, 0] if plain else list(scaled), index=frame.index, dtype=float if plain else object)
     made = frame.copy(deep=False)
