@@ -19,6 +19,7 @@ OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Ker
 EXPECTED = {
     "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
     "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1, "memory": 1,
+    "xshards": 2,
     **dict.fromkeys(OF_KERAS, 4),
 }  # fmt: skip
 

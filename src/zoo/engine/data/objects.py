@@ -25,6 +25,7 @@ from zoo.engine.data.columns import SHAPE
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.mapped import ExtendedShards
 from zoo.engine.data.shards import MemoryShards
+from zoo.engine.data.sharing import Shared, noting
 from zoo.engine.errors import DataError, NotPicklable, UsageError, WorkerFailed, ZooError
 from zoo.engine.jobs import Columns
 
@@ -58,7 +59,9 @@ def pack(item: Item) -> pa.RecordBatch:
         raise DataError(
             f"a shard of {len(data) / 1e9:.1f} GB is more than the 2 GB that one may take. Use more shards."
         )
-    arrays = [pa.array([item.part], pa.int32()), pa.array([item.place], pa.int64()), pa.array([data], pa.binary())]
+    ends = pa.py_buffer(np.array([0, len(data)], np.int32))
+    cell = pa.Array.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(data)])  # `pa.array` would copy
+    arrays = [pa.array([item.part], pa.int32()), pa.array([item.place], pa.int64()), cell]
     return pa.RecordBatch.from_arrays(arrays, schema=OBJECTS)
 
 
@@ -81,10 +84,12 @@ class Call:
     Attributes:
         name: of the method that it was given to, for errors.
         pickled: the function and its further arguments.
+        shared: the values that it refers to by name, which travel beside it.
     """
 
     name: str
     pickled: bytes
+    shared: tuple[Shared, ...] = ()
 
     @classmethod
     def of(cls, name: str, fn: Callable[..., Any], *args: Any) -> Call:
@@ -96,7 +101,9 @@ class Call:
         """
         if not callable(fn):
             raise UsageError(f"{name} takes a function. Received: {fn!r}")
-        return cls(name, _pickled((fn, args), f"the function given to {name}, or one of its arguments,"))
+        with noting() as shared:
+            pickled = _pickled((fn, args), f"the function given to {name}, or one of its arguments,")
+        return cls(name, pickled, tuple(shared.values()))
 
     def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
         """Each object replaced by the function's answer.

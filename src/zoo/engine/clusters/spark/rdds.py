@@ -1,9 +1,9 @@
 """RDDs as shards: their elements are rows.
 
-An element is ``(x, y)`` or x alone; x and y are a number, a text, an array, or a list, tuple or dict of such. So many
-elements as fit into a few megabytes become one object of arrays, where they lie.
+For training an element is ``(x, y)`` or x alone; x and y are a number, a text, an array, or a list, tuple or dict of
+such. So many elements as fit into a few megabytes become one object of arrays, where they lie.
 
-Owns: elements as objects of arrays, predictions as an RDD.
+Owns: elements as objects of arrays, predictions as an RDD; elements as they are (`of_objects`, `to_objects`).
 Leaves: objects as rows (zoo.engine.data.objects), frames (frames).
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.engine.clusters.spark import sessions
+from zoo.engine.clusters.spark import connect, sessions, workers
 from zoo.engine.clusters.spark.faults import in_own_words
 from zoo.engine.clusters.spark.frames import FrameShards
 from zoo.engine.contracts import Shards
@@ -26,6 +26,7 @@ from zoo.engine.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pyspark import RDD
+    from pyspark.sql import SparkSession
 
 _BYTES = 8 << 20
 """Of one object, about."""
@@ -66,6 +67,51 @@ def give_back(extended: Shards) -> RDD[Any]:
     assert isinstance(source, FrameShards)
     names = tuple(answering.added.names)
     return source.mapped(answering, OBJECTS).selected.rdd.flatMap(lambda row: _predictions(row, names))
+
+
+def to_objects(rdd: RDD[Any]) -> tuple[FrameShards, int]:
+    """An RDD's elements as objects (`OBJECTS`), lazily, and the number of its partitions.
+
+    Raises:
+        UsageError: it is no RDD.
+    """
+    if not (type(rdd).__module__.startswith("pyspark") and hasattr(rdd, "mapPartitionsWithIndex")):
+        raise UsageError(
+            f"SparkXShards wraps an RDD. Received: {type(rdd).__module__}.{type(rdd).__qualname__}; "
+            "for arrays there is XShards.partition."
+        )
+    session = sessions.active()
+    assert session is not None  # an RDD has one
+    _send_code(session)
+    frame = session.createDataFrame(rdd.mapPartitionsWithIndex(_whole), f"{PART} int, {PLACE} bigint, {OBJECT} binary")
+    return FrameShards(frame, tuple(OBJECTS.names)), rdd.getNumPartitions()
+
+
+def of_objects(shards: Shards) -> RDD[Any]:
+    """Objects as an RDD, lazily.
+
+    Raises:
+        UsageError: they are not in Spark, or in a Spark that has no RDDs.
+    """
+    if not isinstance(shards, FrameShards):
+        raise UsageError("these shards are on local processes, which have no RDDs. Start Spark, or use collect().")
+    if connect.is_connect(shards.frame.sparkSession):
+        raise UsageError("Spark Connect has no RDDs. Use to_spark_df() or collect().")
+    _send_code(shards.frame.sparkSession)
+    return shards.selected.rdd.map(lambda row: pickle.loads(bytes(row[OBJECT])))  # noqa: S301  packed by this program
+
+
+def _send_code(session: SparkSession) -> None:
+    """What unpacks the elements must be on the executors before a function that needs it is made."""
+    if not str(session.conf.get("spark.master", "local") or "local").startswith("local"):
+        workers.ship(session)
+
+
+def _whole(part: int, elements: Iterable[Any]) -> Iterator[tuple[int, int, bytes]]:
+    """(on an executor) The rows of `OBJECTS` for one partition, one for each element."""
+    for place, element in enumerate(elements):
+        cell = pack(Item(part, place, element)).column(2)[0].as_py()
+        yield part, place, bytearray(cell)  # type: ignore[misc]  # Spark's binary
 
 
 def stacked(elements: Sequence[Any]) -> dict[str, Any]:
