@@ -128,8 +128,8 @@ class RecordField:
 
     def _typed(self, field: pa.Field) -> pa.Field:
         """With the dtype that its values keep."""
-        if self.dtype.kind == "O":
-            return field
+        if self.form == "npy" or self.dtype.kind == "O":
+            return pa.field(field.name, field.type, metadata={} if self.form == "npy" else field.metadata)
         return field.with_metadata({**(field.metadata or {}), DTYPE: self.dtype.name.encode()})
 
     def _image(self, column: pa.Array) -> Kept:

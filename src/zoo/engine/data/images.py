@@ -23,7 +23,7 @@ from zoo.engine.optional import require
 _SIGNATURES = {  # the first bytes -> (format, the last bytes; empty where there are none)
     b"\xff\xd8\xff": ("JPEG", b"\xff\xd9"),
     b"\x89PNG\r\n\x1a\n": ("PNG", b"IEND\xaeB`\x82"),
-    b"GIF8": ("GIF", b";"),
+    b"GIF8": ("GIF", b"\0;"),
     b"RIFF": ("WebP", b""),
     b"BM": ("BMP", b""),
     b"II*\0": ("TIFF", b""),
@@ -65,7 +65,12 @@ def decoder() -> ModuleType:
     Raises:
         MissingDependency: it is not installed.
     """
+    paths = os.environ.get("LD_LIBRARY_PATH")
     library = require("cv2", extra="images", because="OpenCV decodes images")
+    if paths is None:  # its import sets this for all processes that this one starts
+        os.environ.pop("LD_LIBRARY_PATH", None)
+    else:
+        os.environ["LD_LIBRARY_PATH"] = paths
     if "OPENCV_LOG_LEVEL" not in os.environ:
         library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)
     return library

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -61,7 +62,8 @@ def dataset_of_records(blocks: Blocks, fields: Sequence[RecordField], elements: 
         name: tf.TensorSpec((None, *shape), dtype) for field in fields for name, shape, dtype in _sent(field, tf)
     }
     rows = tf.data.Dataset.from_generator(_Sending(blocks, tuple(fields)), output_signature=signature)
-    return rows.prefetch(2).unbatch().map(lambda row: _element(row, fields, types, elements.shapes))
+    made = partial(_element, fields=tuple(fields), types=types, shapes=elements.shapes)
+    return rows.prefetch(2).unbatch().map(tf.autograph.experimental.do_not_convert(made))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Leaves: the set's metadata (manifest), columns (schema), reading (zoo.engine.dat
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -316,6 +317,7 @@ class _Epochs:
     def __call__(self) -> Any:
         if self._planned is None:
             self._planned = self._records.planned(self._plan)
+            weakref.finalize(self, self._planned.close)
         epoch, step = self._epoch, self._step
         self._epoch, self._step = epoch + 1, 0
         return self._planned.blocks(epoch, step)
