@@ -215,7 +215,7 @@ def _pieces(
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = _file_system(url)
+    files, path = file_system(url)
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:
@@ -234,7 +234,12 @@ def _dataset(url: str) -> ds.Dataset:
     )
 
 
-def _file_system(url: str) -> tuple[pafs.FileSystem, str]:
+def file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a path or URL, and the path within it.
+
+    Raises:
+        StorageFailed: it cannot be reached.
+    """
     if storage.is_local(url):
         return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
     scheme, _, rest = url.partition("://")

@@ -79,7 +79,9 @@ class Manifest:
         if not isinstance(said, dict) or not isinstance(said.get("version"), int):
             return cls(schemas.decode(said))
         if said["version"] > VERSION:
-            raise UsageError(f"it was written by a newer zoo ({said.get('written_by')}). Install that, or write it anew.")
+            raise UsageError(
+                f"it was written by a newer zoo ({said.get('written_by')}). Install that, or write it anew."
+            )
         chunks = tuple(Chunk(int(rows), int(size)) for rows, size in said["chunks"])
         return cls(
             schemas.decode(said["schema"]), chunks, said.get("format", ""), tuple(said.get("classes", ())),
