@@ -13,6 +13,7 @@ import pytest
 import imagesets
 from zoo.engine.data.plan import Plan
 from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data.image import ParquetDataset
 from zoo.orca.data.image.reading import read_as_dataloader, read_parquet
 
 pytest.importorskip("torch")
@@ -210,3 +211,34 @@ def test_other_formats_are_refused(path: str) -> None:
         read_parquet("csv", path)
     with pytest.raises(UsageError, match="output_types is not specified for format tf_dataset"):
         read_parquet("tf_dataset", path)
+
+
+def test_a_set_is_read_as_shards_where_the_cluster_is(path: str, on_spark: Any) -> None:
+    shards = ParquetDataset._read_as_xshards(path)
+    assert shards.num_partitions() == 11
+    found = shards.collect()
+    assert np.concatenate([shard["number"] for shard in found]).tolist() == list(range(91))
+    assert found[2]["image"][3] == imagesets.encoded(imagesets.picture(21))
+    assert found[1]["mask"].shape == (9, 2, 3) and found[1]["mask"].dtype == np.uint8
+    np.testing.assert_array_equal(found[1]["label"][2], imagesets.boxes(11))
+
+
+def test_workers_divide_a_torch_data_set(path: str) -> None:
+    from torch.utils.data import DataLoader
+
+    dataset = ParquetDataset.read_as_torch(path, columns=["number"])
+    assert sorted(sum(numbers(DataLoader(dataset, 4, num_workers=2, collate_fn=same)), [])) == list(range(91))
+
+
+def test_what_is_written_is_read(tmp_path: Path, inline: None) -> None:
+    records = [
+        {"image": imagesets.encoded(imagesets.picture(k)), "label": imagesets.boxes(k), "mask": imagesets.mask(k),
+         "number": k, "image_id": f"id-{k}"}
+        for k in range(10)
+    ]  # fmt: skip
+    ParquetDataset.write(str(tmp_path / "set"), iter(records), imagesets.SCHEMA, block_size=4)
+    (found,) = load(str(tmp_path / "set"), batch_size=20)
+    assert len(found) == 10
+    for one, record in zip(found, records, strict=True):
+        for name, value in record.items():
+            np.testing.assert_array_equal(one[name], value)

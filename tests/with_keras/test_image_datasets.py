@@ -10,6 +10,7 @@ import pytest
 
 import imagesets
 from zoo.engine.errors import UsageError
+from zoo.orca.data.image import ParquetDataset
 from zoo.orca.data.image.reading import read_parquet
 
 tf = pytest.importorskip("tensorflow")
@@ -100,3 +101,11 @@ def test_the_plan_goes_on_where_it_is_told(path: str) -> None:
 def test_mistakes_are_told(path: str) -> None:
     with pytest.raises(UsageError, match="no argument 'imag'. Did you mean 'image'"):
         load(path, {"imag": tf.string})
+
+
+def test_estimators_data_are_read_where_the_cluster_is(path: str, inline: None) -> None:
+    dataset = ParquetDataset.read_as_tf(path, ["number", "mask"])
+    halved = dataset.map(lambda record: {"x": record["mask"], "y": record["number"]})
+    shards = halved.get_xshards().collect()
+    assert np.concatenate([shard["y"] for shard in shards]).tolist() == list(range(13))
+    assert shards[0]["x"].shape == (5, 2, 3)
