@@ -15,6 +15,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,30 +63,33 @@ class Reader:
 
 def rows(size: str) -> Iterator[Row]:
     """Images per second against each of `READERS`; then how long the middle of an epoch takes to be found."""
-    cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(1)
     for side in SIZES[size]:
         with folder() as place:
             count = COUNT[size] if side < 100 else COUNT[size] // 3
             directory = pictures(place / "directory", count, side)
             path = written(directory, place / "set")
-            for reader in READERS:
-                if reader.package and not installed(reader.package):
-                    print(f"# {reader.name} is not installed: pip install {reader.package}", file=sys.stderr)
-                    continue
-                ours, workers = fastest(lambda workers: zoo_epoch(path, workers), count, cores)
-                theirs, others = fastest(
-                    lambda workers, made=reader.made, name=reader.name: made(
-                        directory, place / f"{name.split()[0]}-{workers}", workers
-                    ),
-                    count,
-                    cores,
-                )
-                seconds = in_turns(lambda e=ours: drained(e), lambda e=theirs: drained(e), TURNS[size])
+            ours = fastest(partial(zoo_epoch, path), count)
+            for reader in filter(there, READERS):
+                theirs = fastest(partial(begun, reader, directory, place), count)
+                seconds = in_turns(ours.drain, theirs.drain, TURNS[size])
                 what = f"{count:,} JPEG of {side} x {side} to decoded batches"
-                labels = (what, f"`read_as_dataloader`, {workers} workers", f"{reader.name}, {others} workers")
-                yield compared(labels, *seconds, 1.0)
+                names = (f"`read_as_dataloader`, {ours.workers} workers", f"{reader.name}, {theirs.workers} workers")
+                yield compared((what, *names), *seconds, 1.0)
             yield Row(*SEEK, tuple(seek(path, count) for _ in range(TURNS[size])), None, "ms", at_most=True)
+
+
+def begun(reader: Reader, directory: Path, place: Path, workers: int) -> Epoch:
+    """Another reader, with files of its own."""
+    return reader.made(directory, place / f"{reader.name.split()[0]}-{workers}", workers)
+
+
+def there(reader: Reader) -> bool:
+    """Whether its package is installed; says so where it is not."""
+    if reader.package and not installed(reader.package):
+        print(f"# {reader.name} is not installed: pip install {reader.package}", file=sys.stderr)
+        return False
+    return True
 
 
 SEEK = ("first batch from the middle of an epoch, set already read", "order='plan'", "no seek: reads half an epoch")
@@ -102,22 +106,33 @@ def seek(path: str, count: int) -> float:
     return took * 1000
 
 
-def fastest(made: Callable[[int], Epoch], count: int, cores: int) -> tuple[Epoch, int]:
+@dataclass(frozen=True)
+class Fastest:
+    """How a reader is fastest.
+
+    Attributes:
+        epoch: reads an epoch.
+        workers: processes that it has.
+    """
+
+    epoch: Epoch
+    workers: int
+
+    def drain(self) -> None:
+        """Reads an epoch."""
+        for _ in self.epoch():
+            pass
+
+
+def fastest(made: Callable[[int], Epoch], count: int) -> Fastest:
     """The faster of no worker and one a core; each gives every image."""
     found = []
-    for workers in (0, cores):
-        epoch = made(workers)
-        seen = sum(len(batch) for batch in epoch())
+    for workers in (0, len(os.sched_getaffinity(0))):
+        one = Fastest(made(workers), workers)
+        seen = sum(len(batch) for batch in one.epoch())
         assert seen == count, f"{seen} of {count} images"
-        found.append((timed(lambda epoch=epoch: drained(epoch)), workers, epoch))
-    _, workers, epoch = min(found, key=lambda one: one[:2])
-    return epoch, workers
-
-
-def drained(epoch: Epoch) -> None:
-    """Reads an epoch."""
-    for _ in epoch():
-        pass
+        found.append((timed(one.drain), workers, one))
+    return min(found, key=lambda one: one[:2])[2]
 
 
 def zoo_epoch(path: str, workers: int) -> Epoch:
