@@ -33,9 +33,9 @@ from zoo.orca.data.image import DType, FeatureType, SchemaField, read_as_dataloa
 from zoo.orca.data.image.manifest import Chunk, Manifest
 from zoo.orca.data.image.schema import to_arrow
 
-COUNT = {"tiny": 24, "quick": 1500, "full": 6000}
+COUNT = {"tiny": 24, "quick": 900, "full": 6000}
 TURNS = {"tiny": 1, "quick": 3, "full": 7}
-SIZES = {"tiny": (48,), "quick": (64, 224), "full": (64, 224)}
+SIZES = {"tiny": (48,), "quick": (224,), "full": (64, 224)}
 BATCH = 64
 GROUP_BYTES = 8 << 20
 SCHEMA = {
@@ -70,7 +70,7 @@ def rows(size: str) -> Iterator[Row]:
             directory = pictures(place / "directory", count, side)
             path = written(directory, place / "set")
             ours = fastest(partial(zoo_epoch, path), count)
-            for reader in filter(there, READERS):
+            for reader in filter(there, READERS[: 1 if size == "tiny" else None]):
                 theirs = fastest(partial(begun, reader, directory, place), count)
                 seconds = in_turns(ours.drain, theirs.drain, TURNS[size])
                 what = f"{count:,} JPEG of {side} x {side} to decoded batches"
