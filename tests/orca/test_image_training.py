@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,8 @@ def test_the_same_steps_on_two_processes() -> None:
     for cluster, workers in ((InlineCluster(), 1), (LocalCluster(2), 2)):
         session.begin(cluster)
         try:
-            losses.append([s["train_loss"] for s in estimator().fit(table(), epochs=3, batch_size=8, workers=workers, **ASKED)])
+            stats = estimator().fit(table(), epochs=3, batch_size=8, workers=workers, **ASKED)
+            losses.append([epoch["train_loss"] for epoch in stats])
         finally:
             session.end()
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
@@ -89,7 +92,11 @@ def test_sparks_frames_and_sparks_image_source(on_spark: Any) -> None:
         StructField("nChannels", IntegerType()), StructField("mode", IntegerType()), StructField("data", BinaryType()),
     ])  # fmt: skip
     rows = [
-        ((f"{k}.png", *plain(k).shape, 16, plain(k)[..., ::-1].tobytes()), {"bytes": imagesets.encoded(plain(k))}, k % 2)
+        (
+            (f"{k}.png", *plain(k).shape, 16, plain(k)[..., ::-1].tobytes()),
+            {"bytes": imagesets.encoded(plain(k))},
+            k % 2,
+        )
         for k in range(32)
     ]
     files = StructType([StructField("bytes", BinaryType())])
@@ -126,8 +133,33 @@ def test_mistakes_are_told(inline: None) -> None:
         estimator().fit(rows, feature_cols=["label"], label_cols=["image"])
     with pytest.raises(UsageError, match="transform must be a function"):
         estimator().fit(rows, feature_cols=["image"], label_cols=["label"], transform="halves")
-    with pytest.raises((DataError, WorkerFailed), match=r"'image' have the shapes \(\d, 6, 3\) and \(\d, 6, 3\) in one batch"):
+    with pytest.raises(UsageError, match="cannot travel to other processes"):
+        estimator().fit(rows, feature_cols=["image"], label_cols=["label"], transform=partial(halves, threading.Lock()))
+    with pytest.raises(
+        (DataError, WorkerFailed), match=r"'image' have the shapes \(\d, 6, 3\) and \(\d, 6, 3\) in one batch"
+    ):
         estimator().fit(rows, feature_cols=["image"], label_cols=["label"], batch_size=4)
     broken = pa.table({"image": [{"bytes": b"none", "path": "a/0.png"}] * 2, "label": [0, 1]})
     with pytest.raises((DataError, WorkerFailed), match="a/0.png cannot be decoded: it begins with b'none'"):
         estimator().fit(broken, batch_size=2, **ASKED)
+
+
+def test_an_image_set_of_chunks_trains_and_one_that_is_not_whole_is_refused(tmp_path: Path, inline: None) -> None:
+    path = imagesets.write(tmp_path / "set", [6, 6])
+    asked = {"feature_cols": ["image"], "label_cols": ["number"], "transform": halves, "batch_size": 4}
+    est = estimator()
+    (stats,) = est.fit(path, **asked | {"label_cols": ["chunk"]})
+    assert stats["num_samples"] == 12
+    (tmp_path / "set" / "_orca_metadata").unlink()
+    with pytest.raises(UsageError, match="is not whole: it has no _orca_metadata"):
+        estimator().fit(path, **asked)
+
+
+def test_weights_are_equal_to_the_bit_for_any_order_of_rows(inline: None) -> None:
+    rows = table(16)
+    found = []
+    for data in (rows, rows.take(pa.array(range(15, -1, -1)))):
+        est = estimator()
+        est.fit(data, epochs=2, batch_size=8, reproducible=True, **ASKED)
+        found.append(est.get_model().weight.detach().numpy())
+    assert (found[0] == found[1]).all()

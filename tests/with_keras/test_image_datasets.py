@@ -112,3 +112,22 @@ def test_estimators_data_are_read_where_the_cluster_is(path: str, inline: None) 
     shards = halved.get_xshards().collect()
     assert np.concatenate([shard["y"] for shard in shards]).tolist() == list(range(13))
     assert shards[0]["x"].shape == (5, 2, 3)
+
+
+def test_images_go_straight_into_keras(path: str, inline: None) -> None:
+    import keras
+
+    from zoo.orca.learn.tf.estimator import Estimator
+
+    def means(image: Any) -> Any:
+        return image.mean((0, 1)).astype("float32") / 255
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    asked = {"feature_cols": ["image"], "transform": means}
+    est = Estimator.from_keras(model)
+    (stats,) = est.fit(path, batch_size=5, label_cols=["number"], **asked)
+    assert stats["num_samples"] == 13
+    means_X = np.stack([means(imagesets.picture(number)) for number in range(13)])
+    predicted = np.array(est.predict(path, **asked)["prediction"].to_pylist()).reshape(-1)
+    np.testing.assert_allclose(predicted, model.predict(means_X, verbose=0)[:, 0], rtol=1e-4)

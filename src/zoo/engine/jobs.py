@@ -6,7 +6,7 @@ Leaves: checks against data (run), doing it (loop).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo.engine.errors import UsageError
@@ -37,8 +37,8 @@ class Columns:
 
     features: tuple[str, ...]
     labels: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    transform: Callable[[Any], Any] | None = None
+    images: tuple[str, ...] = field(default=(), kw_only=True)
+    transform: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ COLUMN_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 18
 """Columns whose share of a row group is smaller are not worth a reader of their own."""
 
+_SET = "_orca_metadata"
 _ROWS = 1 << 17
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
@@ -228,10 +229,22 @@ def _dataset(url: str) -> ds.Dataset:
             raise UsageError(f"no file or directory {storage.masked(url)}. Check the path and where it is mounted.")
     if not paths:
         raise UsageError(f"no Parquet file in {storage.masked(url)}. Names starting with '_' or '.' are ignored.")
-    return _reading(
+    dataset = _reading(
         paths[0],
         lambda: ds.dataset(paths, filesystem=files, format="parquet", partitioning="hive", partition_base_dir=root),
     )
+    if b"zoo" in (dataset.schema.metadata or {}) and paths[0].startswith(f"{root}/chunk="):
+        _refuse_unfinished(files, root, url)
+    return dataset
+
+
+def _refuse_unfinished(files: pafs.FileSystem, root: str, url: str) -> None:
+    """An image set has `_SET`, written last."""
+    if files.get_file_info(f"{root}/{_SET}").type != pafs.FileType.File:
+        raise UsageError(
+            f"the image set at {storage.masked(url)} is not whole: it has no {_SET}, which is written last, so its "
+            "writer was interrupted or still writes. The same call to write_parquet again completes it."
+        )
 
 
 def file_system(url: str) -> tuple[pafs.FileSystem, str]:

@@ -6,6 +6,7 @@ Leaves: rows of images as bytes (pictures), decoding one (images), threads (ahea
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,8 +19,9 @@ from zoo.engine.data import images
 from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.content import aligned
 from zoo.engine.data.pictures import among, picture
-from zoo.engine.errors import DataError, UsageError
+from zoo.engine.errors import DataError, NotPicklable, UsageError
 from zoo.engine.jobs import Columns
+from zoo.engine.parcels import Carried
 
 _DECODED = 12.0  # bytes of pixels for each byte of a JPEG, until the first are decoded
 
@@ -29,6 +31,7 @@ def with_pictures(columns: Columns, schema: pa.Schema, transform: Callable[..., 
 
     Raises:
         UsageError: a transform and no image; an image among the labels; a transform that cannot be called.
+        NotPicklable: the transform cannot travel to other processes.
         MissingDependency: there are images, and OpenCV is not installed.
     """
     if transform is not None and not callable(transform):
@@ -44,7 +47,18 @@ def with_pictures(columns: Columns, schema: pa.Schema, transform: Callable[..., 
             )
         return columns
     images.decoder()
-    return replace(columns, images=found, transform=transform)
+    return replace(columns, images=found, transform=None if transform is None else _carried(transform))
+
+
+def _carried(transform: Callable[..., Any]) -> Carried:
+    carried = Carried(transform)
+    try:
+        pickle.dumps(carried)
+    except Exception as error:  # pickling raises whatever the objects do
+        raise NotPicklable(
+            f"transform={transform!r} cannot travel to other processes ({error}). Open files and connections inside it."
+        ) from error
+    return carried
 
 
 def prepared(arrays: Sequence[np.ndarray], names: Sequence[str], columns: Columns) -> tuple[np.ndarray, ...]:
@@ -66,8 +80,8 @@ def _stacked(kept: np.ndarray, name: str, transform: Callable[[np.ndarray], Any]
     shapes = list(dict.fromkeys(one.shape for one in made))
     if len(shapes) > 1:
         raise DataError(
-            f"the images of column '{name}' have the shapes {shapes[0]} and {shapes[1]} in one batch. Bring them to one "
-            "size: transform=(image -> array)."
+            f"the images of column '{name}' have the shapes {shapes[0]} and {shapes[1]} in one batch. "
+            "Bring them to one size: transform=(image -> array)."
         )
     return np.stack(made) if made else np.empty((0, 1, 1, 3), np.uint8)
 

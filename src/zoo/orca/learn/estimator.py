@@ -144,8 +144,8 @@ class Estimator:
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
-            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model gets;
-                called on the ranks, in threads. None: the pixels.
+            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
+                gets; called on the ranks, in threads. None: the pixels.
 
         Returns:
             for each epoch ``{"epoch", "batch_count", "num_samples", "train_loss", "last_train_loss", "val_..."}``.
