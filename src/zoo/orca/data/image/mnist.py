@@ -72,9 +72,10 @@ class Idx:
         magic = int.from_bytes(head[:4], "big")
         wanted = 0x0800 + axes
         if len(head) < length or magic != wanted:
+            kind = "images" if axes == 3 else "labels"
             raise DataError(
-                f"{argument} {shown} begins with the number {magic}, a file of {'images' if axes == 3 else 'labels'} "
-                f"with {wanted}. Give MNIST's own file ({'train-images-idx3-ubyte' if axes == 3 else 'train-labels-idx1-ubyte'})."
+                f"{argument} {shown} begins with the number {magic}, a file of {kind} with {wanted}. "
+                f"Give MNIST's own file, as train-{kind}-idx{axes}-ubyte."
             )
         count, *shape = struct.unpack(f">{axes}I", head[4:])
         made = cls(url, tuple(shape), count, packed, stamp)

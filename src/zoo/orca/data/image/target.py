@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.chunks import Written
+from zoo.orca.data.image.listing import some
 from zoo.orca.data.image.manifest import METADATA, Chunk, Manifest, chunk_file, chunk_number
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class Options:
     Attributes:
         block_size: records of a chunk.
         write_mode: ``"overwrite"`` takes the place of a set, ``"append"`` adds to it, ``"error"`` refuses.
-        errors: a broken image is raised (``"raise"``), left out and counted (``"skip"``), or not looked for (``"keep"``).
+        errors: a broken image is raised (``"raise"``), left out and counted (``"skip"``), or not looked for
+            (``"keep"``).
     """
 
     block_size: int = 1000
@@ -136,12 +138,11 @@ class Target:
 
 
 def _refuse_others(shown: str, names: Sequence[str]) -> None:
-    """A directory full of other things is most likely a wrong path."""
-    others = [name for name in names if chunk_number(name) is None and not name.startswith((".", "_"))]
-    if others and len(others) == len([name for name in names if not name.startswith((".", "_"))]):
+    """A directory with other things, and none of ours, is most likely a wrong path."""
+    seen = [name for name in names if not name.startswith((".", "_"))]
+    if seen and all(chunk_number(name) is None for name in seen):
         raise UsageError(
-            f"{shown} holds other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}) and no image set. "
-            "Choose an empty or a new directory."
+            f"{shown} holds other files ({some(seen, 3)}) and no image set. Choose an empty or a new directory."
         )
 
 

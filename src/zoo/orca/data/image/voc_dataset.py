@@ -40,9 +40,9 @@ _SCHEMA = {
 class VOCDatasets:
     """The images of some splits with their boxes.
 
-    Iterating gives (path of the image, label), an index gives (image, label): the image as a uint8 array (height, width,
-    3) in RGB, the label as a float32 array (boxes, 6) of xmin, ymin, xmax, ymax, class, difficult; corners in pixels as
-    the annotation has them.
+    Iterating gives (path of the image, label), an index gives (image, label): the image as a uint8 array (height,
+    width, 3) in RGB, the label as a float32 array (boxes, 6) of xmin, ymin, xmax, ymax, class, difficult; corners in
+    pixels as the annotation has them.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class VOCDatasets:
         Raises:
             UsageError: a split, an annotation or an image that is not there.
         """
-        self.source = VOCSource(str(root), *_classes(classes), bool(difficult))
+        self.source = VOCSource.of(str(root), classes, bool(difficult))
         self._rows = list_images(self.source.root, splits_names).to_pylist()
 
     @property
