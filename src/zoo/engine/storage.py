@@ -19,15 +19,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from zoo.engine.errors import MissingDependency, StorageFailed, UsageError, ZooError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `C:/x` is a path
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
+_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _COPIED = 8 << 20  # bytes at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -173,6 +177,25 @@ def rename_local(old: str, new: str) -> None:
     with explained(new, "write"):
         os.rename(local_path(old), local_path(new))
         _sync_directory(local_path(new).parent)
+
+
+def file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    """Arrow's file system of a path or URL, and the path within it: for listing and reading many files at once.
+
+    Raises:
+        StorageFailed: it cannot be reached.
+    """
+    import pyarrow.fs as pafs  # writing a few bytes does without
+
+    if is_local(url):
+        return pafs.LocalFileSystem(), str(local_path(url).absolute())
+    scheme, _, rest = url.partition("://")
+    with explained(url, "reach"):
+        if scheme.lower() in _NATIVE:
+            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
+            return files, path
+        remote, path = _remote(url)
+        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
 
 
 @contextmanager

@@ -21,7 +21,6 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from zoo.engine import storage
-from zoo.engine.data.files import file_system
 from zoo.engine.errors import DataError, StorageFailed
 from zoo.orca.data.image import encoded
 from zoo.orca.data.image import schema as schemas
@@ -127,7 +126,7 @@ def write_chunk(order: Order, number: int, digest: str, jobs: Iterable[Job]) -> 
 
 def written_already(order: Order, number: int, digest: str) -> Written | None:
     """The chunk, where an earlier call has written the same; None where there is none, another, or a part of it."""
-    files, path = file_system(chunk_file(order.path, number))
+    files, path = storage.file_system(chunk_file(order.path, number))
     with storage.explained(order.path, "look for"):
         info = files.get_file_info(path)
     if info.type != pafs.FileType.File:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from zoo.engine import storage
-from zoo.engine.data.files import file_system
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Record
 from zoo.orca.data.image.manifest import Manifest
@@ -58,7 +57,7 @@ class Idx:
             UsageError: no such file.
             DataError: it is no IDX file of so many axes, or was cut off.
         """
-        files, path = file_system(url)
+        files, path = storage.file_system(url)
         shown = storage.masked(url)
         with storage.explained(url, "read"):
             info = files.get_file_info(path)
@@ -155,7 +154,7 @@ class MNISTSource:
 
 
 def _bytes(url: str, packed: bool, start: int, count: int) -> bytes:
-    files, path = file_system(url)
+    files, path = storage.file_system(url)
     with storage.explained(url, "read"):
         if not packed:
             with files.open_input_file(path) as file:
