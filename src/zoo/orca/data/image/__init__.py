@@ -9,9 +9,10 @@ from zoo.orca.data.image.parquet_dataset import (
     write_voc,
 )
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
+from zoo.orca.data.image.tfrecord_dataset import read_tfrecord, write_tfrecord
 from zoo.orca.data.image.voc_dataset import VOCDatasets
 
 __all__ = [
-    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "write_coco", "write_from_directory",
-    "write_mnist", "write_parquet", "write_voc",
+    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "read_tfrecord", "write_coco",
+    "write_from_directory", "write_mnist", "write_parquet", "write_tfrecord", "write_voc",
 ]  # fmt: skip
