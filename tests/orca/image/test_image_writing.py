@@ -32,6 +32,7 @@ from zoo.orca.data.image import (
     write_voc,
 )
 from zoo.orca.data.image import schema as schemas
+from zoo.orca.data.image.cells import batch_of
 from zoo.orca.data.image.manifest import METADATA, Manifest
 
 pytestmark = pytest.mark.usefixtures("inline")  # the place, where a test does not say another
@@ -217,6 +218,22 @@ def test_row_groups_end_at_their_size(tmp_path, monkeypatch):
     footer = pq.read_metadata(tmp_path / "out" / "chunk=0" / "part-0.parquet")
     assert [footer.row_group(at).num_rows for at in range(footer.num_row_groups)] == [5, 5, 2]
     assert footer.row_group(0).column(0).compression == "UNCOMPRESSED"
+
+
+def test_large_images_are_read_ahead_by_their_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.orca.data.image.chunks.GROUP_BYTES", 1)
+    taken: list[int] = []
+
+    def given() -> Iterator[dict[str, Any]]:
+        for number in range(40):
+            taken.append(number)
+            yield {"image": bytes([number]) * (10 << 20)}
+
+    most = []
+    monkeypatch.setattr("zoo.orca.data.image.chunks.batch_of", lambda *of: most.append(len(taken)) or batch_of(*of))
+    ParquetDataset.write(str(tmp_path / "out"), given(), {"image": IMAGE}, errors="keep")
+    assert max(ahead - done for done, ahead in enumerate(most)) <= 64 // 10 + 1
+    assert len(most) == 40
 
 
 # --- what was there before -------------------------------------------------------------------------------------------
