@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 
 
+def pixels(seed: int, size: tuple[int, int] = (24, 16)) -> np.ndarray:
+    """Noise: uint8, (height, width, 3); `size` is (width, height)."""
+    return np.random.default_rng(seed).integers(0, 256, (*reversed(size), 3), np.uint8)
+
+
 def encoded(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> bytes:
-    """A picture of noise; `size` is (width, height)."""
+    """A picture of `pixels`."""
     from PIL import Image
 
-    pixels = np.random.default_rng(seed).integers(0, 256, (*reversed(size), 3), np.uint8)
     with io.BytesIO() as file:
-        Image.fromarray(pixels).save(file, kind)
+        Image.fromarray(pixels(seed, size)).save(file, kind)
         return file.getvalue()
 
 

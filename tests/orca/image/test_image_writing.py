@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pictures
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import pictures
 from zoo.engine import session
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image import (

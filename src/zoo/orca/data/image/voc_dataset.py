@@ -112,9 +112,10 @@ class VOCSource:
 
     def reader(self, rows: pa.Table) -> Callable[[Row], Record]:
         """Reads the row's annotation."""
-        return self._record
+        return self.record
 
-    def _record(self, row: Row) -> Record:
+    def record(self, row: Row) -> Record:
+        """The record of one image, whose annotation is read."""
         name = row["name"]
         picture = Picture(storage.join(self.root, name), name)
         return {"image": picture, "label": self.label(row["annotation"]), "image_id": address(self.root, name)}
