@@ -179,7 +179,7 @@ def rename_local(old: str, new: str) -> None:
         _sync_directory(local_path(new).parent)
 
 
-def file_system(url: str) -> tuple[pafs.FileSystem, str]:
+def arrow_file_system(url: str) -> tuple[pafs.FileSystem, str]:
     """Arrow's file system of a path or URL, and the path within it: for listing and reading many files at once.
 
     Raises:
@@ -195,6 +195,7 @@ def file_system(url: str) -> tuple[pafs.FileSystem, str]:
             files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
             return files, path
         remote, path = _remote(url)
+        remote.invalidate_cache()  # another process may have written since this one looked
         return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
 
 

@@ -341,6 +341,20 @@ def test_a_chunk_that_was_cut_off_is_written_again(photos, tmp_path):
     assert len(records(out)) == 12 and file.stat().st_size == len(whole)
 
 
+def test_chunks_that_the_driver_does_not_see_make_no_set(photos, tmp_path, monkeypatch):
+    from zoo.orca.data.image import writing
+
+    def elsewhere(fn: Any, tasks: Any) -> list[Any]:
+        done = [fn(task) for task in tasks]
+        (tmp_path / "out" / "chunk=1" / "part-0.parquet").unlink()
+        return done
+
+    monkeypatch.setattr(writing, "spread", elsewhere)
+    with pytest.raises(OSError, match="1 of 3 chunks .* are not there for the driver: 1. Give a path"):
+        write_from_directory(str(photos), LABELS, str(tmp_path / "out"), block_size=5)
+    assert not (tmp_path / "out" / METADATA).exists()
+
+
 # --- broken images ---------------------------------------------------------------------------------------------------
 
 

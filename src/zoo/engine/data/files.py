@@ -211,7 +211,7 @@ def _pieces(
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = storage.file_system(url)
+    files, path = storage.arrow_file_system(url)
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:

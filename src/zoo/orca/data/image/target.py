@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zoo.engine import storage
-from zoo.engine.errors import DataError, UsageError
+from zoo.engine.errors import DataError, StorageFailed, UsageError
 from zoo.orca.data.image.chunks import Written
-from zoo.orca.data.image.listing import some
+from zoo.orca.data.image.listing import files_below, some
 from zoo.orca.data.image.manifest import METADATA, Chunk, Manifest, chunk_file, chunk_number
 
 _log = logging.getLogger(__name__)
@@ -118,12 +118,14 @@ class Target:
 
         Raises:
             DataError: all images were broken.
+            StorageFailed: a chunk is not here: the tasks have other disks than the driver.
         """
         skipped = sum(one.skipped for one in written)
         examples = [example for one in written for example in one.examples][:5]
         if not any(one.rows for one in written):
             self.clear(0)
             raise DataError(f"none of the {skipped} images can be read: {'; '.join(examples)}. Nothing was written.")
+        self._check_seen(written)
         chunks = tuple(Chunk(one.rows, one.size) for one in sorted(written))
         told = replace(self.wanted, chunks=chunks, skipped=skipped)
         if self.before:
@@ -135,6 +137,17 @@ class Target:
         _log.info("Wrote %d records in %d chunks to %s.", rows, len(written), storage.masked(self.path))
         if skipped:
             _log.warning("%d of %d images were left out: %s", skipped, rows + skipped, "; ".join(examples))
+
+    def _check_seen(self, written: Sequence[Written]) -> None:
+        found = files_below(self.path, "output_path").select(["name", "size"]).to_pylist()
+        sizes = {storage.join(self.path, one["name"]): one["size"] for one in found}
+        missing = [one.number for one in written if sizes.get(chunk_file(self.path, one.number)) != one.size]
+        if missing:
+            raise StorageFailed(
+                f"{len(missing)} of {len(written)} chunks that tasks wrote to {storage.masked(self.path)} are not there "
+                f"for the driver: {some(missing)}. Give a path that all machines share (hdfs://, s3://, a mounted "
+                "disk), and let one call at a time write to it."
+            )
 
 
 def _refuse_others(shown: str, names: Sequence[str]) -> None:
