@@ -145,7 +145,7 @@ def new_file(url: str) -> Iterator[BinaryIO]:
     Raises:
         StorageFailed: the disk is full, permission is missing, ...
     """
-    with explained(url, "write"), _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
+    with _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
         yield file
 
 
@@ -266,12 +266,18 @@ def _make_local(path: Path) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
-    with _new_local(path) as file:
+    with _whole(path) as file:
         file.write(data)
 
 
 @contextmanager
 def _new_local(path: Path) -> Iterator[BinaryIO]:
+    with explained(str(path), "write"), _whole(path) as file:
+        yield file
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
     _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -289,20 +295,26 @@ def _new_local(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _new_remote(url: str) -> Iterator[BinaryIO]:
-    files, path = _remote(url)
     with tempfile.TemporaryFile() as collected:
-        yield collected
-        size = collected.tell()
-        collected.seek(0)
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        target = files.open(path, "wb")
-        try:
-            shutil.copyfileobj(collected, target, _COPIED)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                target.discard()  # what was begun must not appear; not every file system can do so
-            raise
-        target.close()
+        with explained(tempfile.gettempdir(), "write"):
+            yield collected
+        with explained(url, "write"):
+            _send(collected, url)
+
+
+def _send(collected: BinaryIO, url: str) -> None:
+    files, path = _remote(url)
+    size = collected.tell()
+    collected.seek(0)
+    files.makedirs(path.rpartition("/")[0], exist_ok=True)
+    target = files.open(path, "wb")
+    try:
+        shutil.copyfileobj(collected, target, _COPIED)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            target.discard()  # what was begun must not appear; not every file system can do so
+        raise
+    target.close()
     if files.size(path) != size:
         raise StorageFailed(f"{masked(url)} has {files.size(path)} of {size} bytes after writing. Write it again.")
 

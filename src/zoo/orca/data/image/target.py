@@ -144,7 +144,7 @@ class Target:
         missing = [one.number for one in written if sizes.get(chunk_file(self.path, one.number)) != one.size]
         if missing:
             raise StorageFailed(
-                f"{len(missing)} of {len(written)} chunks that tasks wrote to {storage.masked(self.path)} are not there "
+                f"{len(missing)} of {len(written)} chunks that tasks put in {storage.masked(self.path)} are not there "
                 f"for the driver: {some(missing)}. Give a path that all machines share (hdfs://, s3://, a mounted "
                 "disk), and let one call at a time write to it."
             )

@@ -1,7 +1,7 @@
 """ImageNet as TFRecord files, with the names and features that TensorFlow's own programs for ImageNet read.
 
 Owns: which image is in which file, the features of an example.
-Leaves: files and bytes (zoo.engine.frameworks.tensorflow.records), where tasks run (writing).
+Leaves: files and bytes (zoo.engine.frameworks.tensorflow.tfrecords), where tasks run (writing).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
-from zoo.engine.frameworks.tensorflow import records
+from zoo.engine.frameworks.tensorflow import tfrecords
 from zoo.orca.data.image import encoded
 from zoo.orca.data.image.folders import split_of, synset_labels
 from zoo.orca.data.image.listing import files_below, shuffled
@@ -82,7 +82,7 @@ def read_imagenet(path: str, is_training: bool) -> Any:
     Raises:
         UsageError: files are missing.
     """
-    return records.read(get_filenames(is_training, path), shuffle=is_training)
+    return tfrecords.read(get_filenames(is_training, path), shuffle=is_training)
 
 
 def write_tfrecord(format: str, output_path: str, *args: Any, **kwargs: Any) -> None:
@@ -153,7 +153,7 @@ def _files(root: str, stem: str, count: Any, seed: int) -> Iterator[_File]:
 
 def _write(file: _File) -> int:
     with encoded.quietly():
-        return records.write(file.url, (_example(file.root, name, label) for name, label in file.images))
+        return tfrecords.write(file.url, (_example(file.root, name, label) for name, label in file.images))
 
 
 def _example(root: str, name: str, label: int) -> bytes:
@@ -164,7 +164,7 @@ def _example(root: str, name: str, label: int) -> bytes:
         raise DataError(f"{storage.masked(url)} is broken: {reason}. Mend or remove it.")
     data, (width, height) = _as_jpeg(data)
     synset, filename = name.split("/")[0], name.rpartition("/")[2]
-    return records.example(
+    return tfrecords.example(
         {
             "image/height": height, "image/width": width, "image/colorspace": b"RGB", "image/channels": 3,
             "image/class/label": label, "image/class/synset": synset.encode(), "image/format": b"JPEG",
