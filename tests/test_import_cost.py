@@ -8,7 +8,7 @@ import pytest
 
 HEAVY = {
     "IPython", "jax", "keras", "matplotlib", "onnxruntime", "openvino", "pandas", "py4j", "pyspark", "ray", "rich",
-    "scipy", "sklearn", "tensorboard", "tensorflow", "torch", "torchmetrics", "tqdm",
+    "scipy", "sklearn", "tensorboard", "tensorflow", "torch", "torchmetrics", "tqdm", "PIL",
 }  # fmt: skip
 CORE = {"cloudpickle", "fsspec", "numpy", "pyarrow", "safetensors"}
 

@@ -183,3 +183,23 @@ def test_programming_errors_are_not_taken_for_a_broken_disk() -> None:
 def test_the_error_pickles() -> None:
     error = pickle.loads(pickle.dumps(StorageFailed("could not read /x")))
     assert isinstance(error, OSError) and str(error) == "could not read /x"
+
+
+def test_a_new_file_is_there_whole_or_not_at_all(place: str) -> None:
+    url = storage.join(place, "deep", "file")
+    with storage.new_file(url) as file:
+        file.write(b"one")
+        assert not storage.exists(url)
+    with pytest.raises(ZeroDivisionError), storage.new_file(url) as file:  # noqa: PT012
+        file.write(b"half of tw")
+        raise ZeroDivisionError
+    assert storage.read_bytes(url) == b"one"
+    assert storage.list_names(storage.join(place, "deep")) == ["file"]
+
+
+def test_arrow_sees_the_same_files(place: str) -> None:
+    url = storage.join(place, "ä b")
+    storage.write_atomically(url, b"one")
+    files, path = storage.arrow_file_system(url)
+    with files.open_input_file(path) as file:
+        assert file.read() == b"one"

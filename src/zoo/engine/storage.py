@@ -19,15 +19,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from zoo.engine.errors import MissingDependency, StorageFailed, UsageError, ZooError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `C:/x` is a path
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
+_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _COPIED = 8 << 20  # bytes at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -141,7 +145,7 @@ def new_file(url: str) -> Iterator[BinaryIO]:
     Raises:
         StorageFailed: the disk is full, permission is missing, ...
     """
-    with explained(url, "write"), _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
+    with _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
         yield file
 
 
@@ -173,6 +177,26 @@ def rename_local(old: str, new: str) -> None:
     with explained(new, "write"):
         os.rename(local_path(old), local_path(new))
         _sync_directory(local_path(new).parent)
+
+
+def arrow_file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    """Arrow's file system of a path or URL, and the path within it: for listing and reading many files at once.
+
+    Raises:
+        StorageFailed: it cannot be reached.
+    """
+    import pyarrow.fs as pafs  # writing a few bytes does without
+
+    if is_local(url):
+        return pafs.LocalFileSystem(), str(local_path(url).absolute())
+    scheme, _, rest = url.partition("://")
+    with explained(url, "reach"):
+        if scheme.lower() in _NATIVE:
+            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
+            return files, path
+        remote, path = _remote(url)
+        remote.invalidate_cache()  # another process may have written since this one looked
+        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
 
 
 @contextmanager
@@ -242,12 +266,18 @@ def _make_local(path: Path) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
-    with _new_local(path) as file:
+    with _whole(path) as file:
         file.write(data)
 
 
 @contextmanager
 def _new_local(path: Path) -> Iterator[BinaryIO]:
+    with explained(str(path), "write"), _whole(path) as file:
+        yield file
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
     _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -265,20 +295,26 @@ def _new_local(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _new_remote(url: str) -> Iterator[BinaryIO]:
-    files, path = _remote(url)
     with tempfile.TemporaryFile() as collected:
-        yield collected
-        size = collected.tell()
-        collected.seek(0)
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        target = files.open(path, "wb")
-        try:
-            shutil.copyfileobj(collected, target, _COPIED)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                target.discard()  # what was begun must not appear; not every file system can do so
-            raise
-        target.close()
+        with explained(tempfile.gettempdir(), "write"):
+            yield collected
+        with explained(url, "write"):
+            _send(collected, url)
+
+
+def _send(collected: BinaryIO, url: str) -> None:
+    files, path = _remote(url)
+    size = collected.tell()
+    collected.seek(0)
+    files.makedirs(path.rpartition("/")[0], exist_ok=True)
+    target = files.open(path, "wb")
+    try:
+        shutil.copyfileobj(collected, target, _COPIED)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            target.discard()  # what was begun must not appear; not every file system can do so
+        raise
+    target.close()
     if files.size(path) != size:
         raise StorageFailed(f"{masked(url)} has {files.size(path)} of {size} bytes after writing. Write it again.")
 

@@ -40,7 +40,6 @@ CHUNK_BYTES = 1 << 18
 _SET = "_orca_metadata"
 _ROWS = 1 << 17
 _SUFFIXES = (".parquet", ".parq", ".pq")
-_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _READERS = 8  # footers read at once: remote stores answer slowly
 
 
@@ -216,7 +215,7 @@ def _pieces(
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = file_system(url)
+    files, path = storage.arrow_file_system(url)
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:
@@ -245,25 +244,6 @@ def _refuse_unfinished(files: pafs.FileSystem, root: str, url: str) -> None:
             f"the image set at {storage.masked(url)} is not whole: it has no {_SET}, which is written last, so its "
             "writer was interrupted or still writes. The same call to write_parquet again completes it."
         )
-
-
-def file_system(url: str) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URL, and the path within it.
-
-    Raises:
-        StorageFailed: it cannot be reached.
-    """
-    if storage.is_local(url):
-        return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
-    scheme, _, rest = url.partition("://")
-    with storage.explained(url, "reach"):
-        if scheme.lower() in _NATIVE:
-            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
-            return files, path
-        import fsspec  # slow to import, and local paths do without
-
-        remote, path = fsspec.core.url_to_fs(url)
-        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
 
 
 def _below(files: pafs.FileSystem, root: str) -> list[str]:

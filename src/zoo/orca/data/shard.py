@@ -57,6 +57,11 @@ class XShards:
         self._origins: tuple[XShards, ...] = ()  # what this one is computed from must not be given free before it
         self._end: Any = None  # releases the rows when nobody has this XShards any more
 
+    @classmethod
+    def _of(cls, cluster: Cluster, rows: Shards, counts: Sequence[int]) -> XShards:
+        """Wraps rows of the engine; arguments as of the class."""
+        return cls(cluster, rows, counts)
+
     @staticmethod
     def partition(data: Any, num_shards: int | None = None) -> XShards:
         """Cuts arrays along the first axis.

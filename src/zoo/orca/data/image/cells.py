@@ -139,6 +139,8 @@ def _scalar(value: Any, dtype: DType) -> Any:
     plain = value.item() if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1 else value
     if plain is None or (isinstance(plain, bool) and dtype is not DType.BOOL):
         raise ValueError(f"a value of {dtype.value} is missing. Received: {value!r}")
+    if dtype is DType.STRING and not isinstance(plain, str):  # Arrow would decode bytes
+        raise ValueError(f"it must be string. Received: {str(value)[:80]!r} ({type(plain).__name__})")
     try:
         return pa.scalar(plain, value_type(dtype)).as_py()
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:

@@ -21,7 +21,6 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from zoo.engine import storage
-from zoo.engine.data.files import file_system
 from zoo.engine.errors import DataError, StorageFailed
 from zoo.orca.data.image import encoded
 from zoo.orca.data.image import schema as schemas
@@ -34,6 +33,7 @@ GROUP_BYTES = 8 << 20
 _NOTE = b"zoo.chunk"
 _THREADS = 8  # of one task: a file of a remote store takes long to come, and little work
 _AHEAD = 24
+_AHEAD_BYTES = 64 << 20
 _EXAMPLES = 5
 _LARGEST = (1 << 31) - 1 - GROUP_BYTES  # bytes of one cell; a column of a row group has 2 GB at most, in Arrow
 
@@ -127,7 +127,7 @@ def write_chunk(order: Order, number: int, digest: str, jobs: Iterable[Job]) -> 
 
 def written_already(order: Order, number: int, digest: str) -> Written | None:
     """The chunk, where an earlier call has written the same; None where there is none, another, or a part of it."""
-    files, path = file_system(chunk_file(order.path, number))
+    files, path = storage.arrow_file_system(chunk_file(order.path, number))
     with storage.explained(order.path, "look for"):
         info = files.get_file_info(path)
     if info.type != pafs.FileType.File:
@@ -166,13 +166,17 @@ def _read(order: Order, jobs: Iterable[Job], skipping: _Skipping) -> Iterator[Re
 
 
 def _ahead(pool: Executor, run: Callable[[Job], Record], jobs: Iterable[Job]) -> Iterator[Future[Record]]:
-    """The answers in the order of the jobs, a few of which are under way."""
-    coming, under_way = iter(jobs), deque[Future[Record]]()
+    """The answers in the order of the jobs; as many are under way as fit the memory, going by the last one's size."""
+    coming, under_way, most = iter(jobs), deque[Future[Record]](), 1
     try:
-        under_way.extend(pool.submit(run, job) for job in islice(coming, _AHEAD))
-        while under_way:
-            yield under_way.popleft()
-            under_way.extend(pool.submit(run, job) for job in islice(coming, 1))
+        while True:
+            under_way.extend(pool.submit(run, job) for job in islice(coming, max(0, most - len(under_way))))
+            if not under_way:
+                return
+            first = under_way.popleft()
+            if first.exception() is None:
+                most = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, size_of(first.result()))))
+            yield first
     finally:
         for one in under_way:
             one.cancel()

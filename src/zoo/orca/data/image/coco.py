@@ -56,9 +56,10 @@ class COCOSource:
 
     def reader(self, rows: pa.Table) -> Callable[[Row], Record]:
         """The row says all."""
-        return self._record
+        return self.record
 
-    def _record(self, row: Row) -> Record:
+    def record(self, row: Row) -> Record:
+        """The record of one image."""
         return {
             "image": Picture(storage.join(self.root, row["name"]), row["name"]),
             "label": np.array(row["boxes"], np.float32).reshape(-1, 6),

@@ -56,9 +56,10 @@ class FolderSource:
 
     def reader(self, rows: pa.Table) -> Callable[[Row], Record]:
         """The row says all."""
-        return self._record
+        return self.record
 
-    def _record(self, row: Row) -> Record:
+    def record(self, row: Row) -> Record:
+        """The record of one file."""
         name = row["name"]
         return {
             "image": Picture(storage.join(self.root, name), name),

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from zoo.engine import storage
-from zoo.engine.data.files import file_system
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Record
 from zoo.orca.data.image.manifest import Manifest
@@ -58,7 +57,7 @@ class Idx:
             UsageError: no such file.
             DataError: it is no IDX file of so many axes, or was cut off.
         """
-        files, path = file_system(url)
+        files, path = storage.arrow_file_system(url)
         shown = storage.masked(url)
         with storage.explained(url, "read"):
             info = files.get_file_info(path)
@@ -72,9 +71,10 @@ class Idx:
         magic = int.from_bytes(head[:4], "big")
         wanted = 0x0800 + axes
         if len(head) < length or magic != wanted:
+            kind = "images" if axes == 3 else "labels"
             raise DataError(
-                f"{argument} {shown} begins with the number {magic}, a file of {'images' if axes == 3 else 'labels'} "
-                f"with {wanted}. Give MNIST's own file ({'train-images-idx3-ubyte' if axes == 3 else 'train-labels-idx1-ubyte'})."
+                f"{argument} {shown} begins with the number {magic}, a file of {kind} with {wanted}. "
+                f"Give MNIST's own file, as train-{kind}-idx{axes}-ubyte."
             )
         count, *shape = struct.unpack(f">{axes}I", head[4:])
         made = cls(url, tuple(shape), count, packed, stamp)
@@ -154,7 +154,7 @@ class MNISTSource:
 
 
 def _bytes(url: str, packed: bool, start: int, count: int) -> bytes:
-    files, path = file_system(url)
+    files, path = storage.arrow_file_system(url)
     with storage.explained(url, "read"):
         if not packed:
             with files.open_input_file(path) as file:

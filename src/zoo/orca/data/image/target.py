@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zoo.engine import storage
-from zoo.engine.errors import DataError, UsageError
+from zoo.engine.errors import DataError, StorageFailed, UsageError
 from zoo.orca.data.image.chunks import Written
+from zoo.orca.data.image.listing import files_below, some
 from zoo.orca.data.image.manifest import METADATA, Chunk, Manifest, chunk_file, chunk_number
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class Options:
     Attributes:
         block_size: records of a chunk.
         write_mode: ``"overwrite"`` takes the place of a set, ``"append"`` adds to it, ``"error"`` refuses.
-        errors: a broken image is raised (``"raise"``), left out and counted (``"skip"``), or not looked for (``"keep"``).
+        errors: a broken image is raised (``"raise"``), left out and counted (``"skip"``), or not looked for
+            (``"keep"``).
     """
 
     block_size: int = 1000
@@ -116,12 +118,14 @@ class Target:
 
         Raises:
             DataError: all images were broken.
+            StorageFailed: a chunk is not here: the tasks have other disks than the driver.
         """
         skipped = sum(one.skipped for one in written)
         examples = [example for one in written for example in one.examples][:5]
         if not any(one.rows for one in written):
             self.clear(0)
             raise DataError(f"none of the {skipped} images can be read: {'; '.join(examples)}. Nothing was written.")
+        self._check_seen(written)
         chunks = tuple(Chunk(one.rows, one.size) for one in sorted(written))
         told = replace(self.wanted, chunks=chunks, skipped=skipped)
         if self.before:
@@ -134,14 +138,24 @@ class Target:
         if skipped:
             _log.warning("%d of %d images were left out: %s", skipped, rows + skipped, "; ".join(examples))
 
+    def _check_seen(self, written: Sequence[Written]) -> None:
+        found = files_below(self.path, "output_path").select(["name", "size"]).to_pylist()
+        sizes = {storage.join(self.path, one["name"]): one["size"] for one in found}
+        missing = [one.number for one in written if sizes.get(chunk_file(self.path, one.number)) != one.size]
+        if missing:
+            raise StorageFailed(
+                f"{len(missing)} of {len(written)} chunks that tasks put in {storage.masked(self.path)} are not there "
+                f"for the driver: {some(missing)}. Give a path that all machines share (hdfs://, s3://, a mounted "
+                "disk), and let one call at a time write to it."
+            )
+
 
 def _refuse_others(shown: str, names: Sequence[str]) -> None:
-    """A directory full of other things is most likely a wrong path."""
-    others = [name for name in names if chunk_number(name) is None and not name.startswith((".", "_"))]
-    if others and len(others) == len([name for name in names if not name.startswith((".", "_"))]):
+    """A directory with other things, and none of ours, is most likely a wrong path."""
+    seen = [name for name in names if not name.startswith((".", "_"))]
+    if seen and all(chunk_number(name) is None for name in seen):
         raise UsageError(
-            f"{shown} holds other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}) and no image set. "
-            "Choose an empty or a new directory."
+            f"{shown} holds other files ({some(seen, 3)}) and no image set. Choose an empty or a new directory."
         )
 
 

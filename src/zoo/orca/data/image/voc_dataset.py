@@ -40,9 +40,9 @@ _SCHEMA = {
 class VOCDatasets:
     """The images of some splits with their boxes.
 
-    Iterating gives (path of the image, label), an index gives (image, label): the image as a uint8 array (height, width,
-    3) in RGB, the label as a float32 array (boxes, 6) of xmin, ymin, xmax, ymax, class, difficult; corners in pixels as
-    the annotation has them.
+    Iterating gives (path of the image, label), an index gives (image, label): the image as a uint8 array (height,
+    width, 3) in RGB, the label as a float32 array (boxes, 6) of xmin, ymin, xmax, ymax, class, difficult; corners in
+    pixels as the annotation has them.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class VOCDatasets:
         Raises:
             UsageError: a split, an annotation or an image that is not there.
         """
-        self.source = VOCSource(str(root), *_classes(classes), bool(difficult))
+        self.source = VOCSource.of(str(root), classes, bool(difficult))
         self._rows = list_images(self.source.root, splits_names).to_pylist()
 
     @property
@@ -112,9 +112,10 @@ class VOCSource:
 
     def reader(self, rows: pa.Table) -> Callable[[Row], Record]:
         """Reads the row's annotation."""
-        return self._record
+        return self.record
 
-    def _record(self, row: Row) -> Record:
+    def record(self, row: Row) -> Record:
+        """The record of one image, whose annotation is read."""
         name = row["name"]
         picture = Picture(storage.join(self.root, name), name)
         return {"image": picture, "label": self.label(row["annotation"]), "image_id": address(self.root, name)}

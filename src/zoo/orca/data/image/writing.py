@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -35,6 +35,7 @@ from zoo.orca.data.image.schema import FeatureType, Schema
 from zoo.orca.data.image.target import Options, Target
 
 Row = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -92,7 +93,7 @@ def write_listed(path: str, source: Source, listing: pa.Table, options: Options)
     head = json.dumps([schemas.encode(order.schema), dict(order.facts), order.checks], sort_keys=True)
     tasks = [_Task.of(target.first + place, piece, f"{head}{source}") for place, piece in enumerate(pieces)]
     target.clear(len(tasks))
-    target.commit(_written(_Writing(order, source), tasks))
+    target.commit(spread(_Writing(order, source), tasks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +124,12 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """Where a chunk is written: its task replaced by what was written. For `OnObjects`."""
+    """Where a chunk is written: its task gives what was written."""
 
     order: Order
     source: Source
 
-    def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
-        for item in items:
-            yield item._replace(value=self._write(item.value))
-
-    def _write(self, task: _Task) -> Written:
+    def __call__(self, task: _Task) -> Written:
         found = written_already(self.order, task.number, task.digest)
         if found is not None:
             return found
@@ -142,11 +139,28 @@ class _Writing:
         return write_chunk(self.order, task.number, task.digest, jobs)
 
 
-def _written(writing: _Writing, tasks: list[_Task]) -> list[Written]:
+@dataclass(frozen=True, slots=True)
+class _Each:
+    """A function of one task, for `OnObjects`."""
+
+    fn: Callable[[Any], Any]
+
+    def __call__(self, items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            yield item._replace(value=self.fn(item.value))
+
+
+def spread(fn: Callable[[Any], T], tasks: Sequence[Any]) -> list[T]:
+    """The function's answers, each computed as a task of the current cluster; in this process where there is none.
+
+    Args:
+        fn: picklable; a task may be computed again where one was lost.
+        tasks: picklable, at least one.
+    """
     cluster = _cluster()
     rows = gather(((place, pack(Item(place, 0, task))) for place, task in enumerate(tasks)), OBJECTS)
     moved = cluster.store.regroup([rows], len(tasks))
-    return [item.value for item in collected(cluster.map(OnObjects(writing), moved, OBJECTS))]
+    return [item.value for item in collected(cluster.map(OnObjects(_Each(fn)), moved, OBJECTS))]
 
 
 def _cluster() -> Cluster:
