@@ -235,6 +235,21 @@ def test_workers_divide_a_torch_data_set(path: str) -> None:
     assert sorted(joined(numbers(DataLoader(dataset, 4, num_workers=2, collate_fn=same)))) == list(range(91))
 
 
+def test_a_plan_is_not_divided_by_workers(path: str) -> None:
+    from torch.utils.data import DataLoader
+
+    steps = ParquetDataset.read_as_torch(path, order="plan", batch_size=8)
+    batches = iter(DataLoader(steps, None, num_workers=2))
+    with pytest.raises(UsageError, match="a loader with 2 worker processes would read each step as often"):
+        next(batches)
+    batches._shutdown_workers()  # the error's traceback would keep them
+
+
+def test_workers_decode(path: str) -> None:
+    (records,) = load(path, decode=True, columns=["image"], batch_size=91, config={"num_workers": 1})
+    np.testing.assert_array_equal(records[90]["image"], imagesets.picture(90))
+
+
 def test_what_is_written_is_read(tmp_path: Path, inline: None) -> None:
     records = [
         {"image": imagesets.encoded(imagesets.picture(k)), "label": imagesets.boxes(k), "mask": imagesets.mask(k),

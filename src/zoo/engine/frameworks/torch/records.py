@@ -117,6 +117,11 @@ class PlannedSteps(IterableDataset[Any]):
         return self._planned.steps
 
     def __iter__(self) -> Iterator[list[Any]]:
+        if (worker := get_worker_info()) is not None and worker.num_workers > 1:
+            raise UsageError(
+                f"a loader with {worker.num_workers} worker processes would read each step as often. In the order of "
+                "the plan give the loader num_workers=0: threads decode."
+            )
         epoch, step = self.epoch, self._step
         self.epoch, self._step = epoch + 1, 0
         ahead = Ahead(_threads(self._request.workers))
