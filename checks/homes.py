@@ -27,6 +27,7 @@ HOMES = {  # library: the rooms that may import it
     ),
     "jax": ("zoo.engine.frameworks.keras",),
     "deltalake": ("zoo.engine.data",),
+    "cv2": ("zoo.engine.data.images",),
     "onnxruntime": ("zoo.engine.frameworks.onnx",),
     "openvino": ("zoo.engine.frameworks.onnx",),
 }

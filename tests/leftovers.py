@@ -35,6 +35,7 @@ LASTING_VARIABLES = {
     "TORCHINDUCTOR_CACHE_DIR": "set by `import torch._inductor`",
     "KERAS_BACKEND": "set by the tests of Keras, which run once for each",
     "HDF5_PLUGIN_PATH": "set by `import keras`",
+    "LD_LIBRARY_PATH": "set by `import cv2`, which Keras imports where it is installed",
     **dict.fromkeys(
         (
             "ENABLE_RUNTIME_UPTIME_TELEMETRY",

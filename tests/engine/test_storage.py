@@ -195,3 +195,23 @@ def test_a_place_is_shown_whole_and_without_credentials(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert storage.shown("t/") == storage.shown(f"file://{tmp_path}/t") == f"{tmp_path}/t"
     assert storage.shown("s3://key:pass@b/x/?sig=1") == "s3://***@b/x/?***" and storage.shown("/") == "/"
+
+
+def test_a_new_file_is_there_whole_or_not_at_all(place: str) -> None:
+    url = storage.join(place, "deep", "file")
+    with storage.new_file(url) as file:
+        file.write(b"one")
+        assert not storage.exists(url)
+    with pytest.raises(ZeroDivisionError), storage.new_file(url) as file:  # noqa: PT012
+        file.write(b"half of tw")
+        raise ZeroDivisionError
+    assert storage.read_bytes(url) == b"one"
+    assert storage.list_names(storage.join(place, "deep")) == ["file"]
+
+
+def test_arrow_sees_the_same_files(place: str) -> None:
+    url = storage.join(place, "ä b")
+    storage.write_atomically(url, b"one")
+    files, path = storage.arrow_file_system(url)
+    with files.open_input_file(path) as file:
+        assert file.read() == b"one"

@@ -6,12 +6,14 @@ Leaves: checks against data (run), doing it (loop).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from zoo.engine.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zoo.engine.contracts import Json, ModelSpec, State
     from zoo.engine.metrics import Metric
     from zoo.engine.progress import Progress
@@ -25,10 +27,19 @@ RECOVERIES = ("peers", "checkpoint", "none")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns are the model's inputs and which its targets, in the order of the call."""
+    """Which columns are the model's inputs and which its targets, in the order of the call.
+
+    Attributes:
+        features: the inputs.
+        labels: the targets.
+        images: those of the features that hold images.
+        transform: decoded image -> array that the model gets; None for the image.
+    """
 
     features: tuple[str, ...]
     labels: tuple[str, ...] = ()
+    images: tuple[str, ...] = field(default=(), kw_only=True)
+    transform: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ import numpy as np
 from zoo.engine import checkpoint
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Seat, Shards, Sink, State
+from zoo.engine.data.prepared import PreparedFeed
 from zoo.engine.errors import PeerLost, TrainingDiverged
 from zoo.engine.events.events import Checkpointed, EpochEnded, Measured, Regrouped, RunStarted, Tick, Validated
 from zoo.engine.jobs import FitJob
@@ -94,7 +95,7 @@ def _placed(job: FitJob, rank: Rank) -> Rank:
 
 def _feed(job: FitJob, rank: Rank, shards: Shards, seat: Seat, name: str) -> Feed:
     validation = name == VALID
-    return shards.feed(
+    feed = shards.feed(
         FeedRequest(
             rank=rank,
             features=job.columns.features,
@@ -109,6 +110,7 @@ def _feed(job: FitJob, rank: Rank, shards: Shards, seat: Seat, name: str) -> Fee
             sink=seat,
         )
     )
+    return PreparedFeed(feed, job.columns, rank.threads) if job.columns.images else feed
 
 
 class _Run:

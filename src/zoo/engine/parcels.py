@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,3 +49,21 @@ class Parcel:
                 "program (or notebook), which travels by itself."
             )
             raise
+
+
+class Carried:
+    """A user's function that is packed whenever it is pickled, so that its module is found where it is unpickled."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls it."""
+        return self._function(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _carried, (Parcel.of(self._function),)
+
+
+def _carried(parcel: Parcel) -> Carried:
+    return Carried(parcel.open())

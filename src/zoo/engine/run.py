@@ -22,6 +22,7 @@ from zoo.engine import checkpoint, loop
 from zoo.engine.checkpoint import Checkpoint
 from zoo.engine.contracts import Batch, Cluster, Shards, Sink, Terms
 from zoo.engine.data import columns
+from zoo.engine.data.prepared import prepared
 from zoo.engine.errors import GangYielded, UsageError, WorkerFailed, ZooError
 from zoo.engine.events.events import EpochEnded, Event, Resumed, RunEnded, RunStarted
 from zoo.engine.jobs import FitJob, PredictJob, ScoreJob
@@ -239,7 +240,8 @@ def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray,
             "the data has no rows, and its columns do not tell the length of their lists "
             f"({', '.join(job.columns.features)}); predict on data with rows, or on fixed-size lists."
         )
-    rows = tuple(columns.to_array(first.column(spec.name), spec) for spec in specs)
+    found = tuple(columns.to_array(first.column(spec.name), spec) for spec in specs)
+    rows = prepared(found, job.columns.features, job.columns)
     return packed.replica(job.threads).predict(Batch(rows, (), first.num_rows))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from zoo.engine.contracts import Batch, Rank, Replica, Sink
 from zoo.engine.data import columns
+from zoo.engine.data.prepared import prepared
 from zoo.engine.errors import UsageError
 from zoo.engine.events.events import Tick
 from zoo.engine.jobs import Columns
@@ -87,8 +88,7 @@ class ScoreRows:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         score, replica = Score.empty(self.metrics), None
-        names = self.columns.features, self.columns.labels
-        for features, labels in _batches(batches, names, self.batch_size):
+        for features, labels in _batches(batches, self.columns, self.batch_size):
             replica = replica or self.packed.replica(self.threads)
             score = score.plus(replica, Batch(features, labels, len(features[0])), self.metrics)
             if score.batches == self.steps:
@@ -119,7 +119,7 @@ class PredictRows:
         for batch in batches:
             pieces = [
                 replica.predict(Batch(features, (), len(features[0])))
-                for features, _ in _batches(iter([batch]), (self.columns.features, ()), self.batch_size)
+                for features, _ in _batches(iter([batch]), replace(self.columns, labels=()), self.batch_size)
             ]
             yield self._record(pieces)
 
@@ -149,16 +149,16 @@ def check_rows(outputs: Sequence[np.ndarray], rows: int) -> None:
 
 
 def _batches(
-    batches: Iterator[pa.RecordBatch], names: tuple[tuple[str, ...], tuple[str, ...]], size: int
+    batches: Iterator[pa.RecordBatch], asked: Columns, size: int
 ) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
     """(features, labels) of at most `size` rows each."""
-    features, labels = names
+    features, labels = asked.features, asked.labels
     for batch in batches:
         specs = columns.describe(batch.schema, (*features, *labels))
         arrays = [columns.to_array(batch.column(spec.name), spec) for spec in specs]
         for start in range(0, batch.num_rows, size):
             cut = tuple(array[start : start + size] for array in arrays)
-            yield cut[: len(features)], cut[len(features) :]
+            yield prepared(cut[: len(features)], features, asked), cut[len(features) :]
 
 
 def _single(arrays: tuple[Any, ...]) -> Any:

@@ -15,19 +15,25 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from zoo.engine.errors import MissingDependency, StorageFailed, UsageError, ZooError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `C:/x` is a path
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
 _SECRET = re.compile(r"(?i)(\b(?:password|passwd|pwd|secret|token)\s*=\s*)[^\s;&,)'\"]+")
+_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
+_COPIED = 8 << 20  # bytes at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -135,6 +141,20 @@ def open_for_writing(url: str) -> BinaryIO:
         return cast(BinaryIO, files.open(path, "wb"))
 
 
+@contextmanager
+def new_file(url: str) -> Iterator[BinaryIO]:
+    """A file to fill, which is at `url`, whole, once the block has ended well; else it never was.
+
+    On a local disk the bytes survive a power cut; elsewhere they are collected in a nameless local file and sent at
+    once.
+
+    Raises:
+        StorageFailed: the disk is full, permission is missing, ...
+    """
+    with _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
+        yield file
+
+
 def make_dirs(url: str) -> None:
     """Makes the directory `url` and those above it; object stores, which have none, do nothing."""
     with explained(url, "make the directory"):
@@ -163,6 +183,26 @@ def rename_local(old: str, new: str) -> None:
     with explained(new, "write"):
         os.rename(local_path(old), local_path(new))
         _sync_directory(local_path(new).parent)
+
+
+def arrow_file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    """Arrow's file system of a path or URL, and the path within it: for listing and reading many files at once.
+
+    Raises:
+        StorageFailed: it cannot be reached.
+    """
+    import pyarrow.fs as pafs  # writing a few bytes does without
+
+    if is_local(url):
+        return pafs.LocalFileSystem(), str(local_path(url).absolute())
+    scheme, _, rest = url.partition("://")
+    with explained(url, "reach"):
+        if scheme.lower() in _NATIVE:
+            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
+            return files, path
+        remote, path = _remote(url)
+        remote.invalidate_cache()  # another process may have written since this one looked
+        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
 
 
 @contextmanager
@@ -232,11 +272,23 @@ def _make_local(path: Path) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
+    with _whole(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _new_local(path: Path) -> Iterator[BinaryIO]:
+    with explained(str(path), "write"), _whole(path) as file:
+        yield file
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
     _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -245,6 +297,32 @@ def _write_local(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+@contextmanager
+def _new_remote(url: str) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as collected:
+        with explained(tempfile.gettempdir(), "write"):
+            yield collected
+        with explained(url, "write"):
+            _send(collected, url)
+
+
+def _send(collected: BinaryIO, url: str) -> None:
+    files, path = _remote(url)
+    size = collected.tell()
+    collected.seek(0)
+    files.makedirs(path.rpartition("/")[0], exist_ok=True)
+    target = files.open(path, "wb")
+    try:
+        shutil.copyfileobj(collected, target, _COPIED)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            target.discard()  # what was begun must not appear; not every file system can do so
+        raise
+    target.close()
+    if files.size(path) != size:
+        raise StorageFailed(f"{masked(url)} has {files.size(path)} of {size} bytes after writing. Write it again.")
 
 
 def _sync_directory(path: Path) -> None:

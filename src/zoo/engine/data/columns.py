@@ -7,6 +7,7 @@
     date                                      int64, days since 1970-01-01
     timestamp                                 int64, microseconds since 1970-01-01 UTC
     string, binary                            object: str, bytes
+    struct of an image (see `pictures`)       object: bytes, which are decoded when a batch is taken
     list, nested lists of the above numbers   the element's dtype, one axis more for each level; all rows alike
     struct(type, size, indices, values)       float32 matrix: Spark ML's vectors, dense and sparse
     dictionary, extension                     as the values, as the storage
@@ -31,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from zoo.engine.data.pictures import encoded, is_picture
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 
 SHAPE = b"zoo.shape"
@@ -212,6 +214,7 @@ _RULES = (
     _Rule(pt.is_date, _INT, _days),
     _Rule(pt.is_timestamp, _INT, _micros),
     _Rule(_is_text, _OBJECT, _direct),
+    _Rule(is_picture, _OBJECT, lambda array: _direct(encoded(array))),
     _Rule(pt.is_null, _FLOAT, _floats),  # a column of nothing but nulls: fine with no rows, else an error when read
 )
 
@@ -352,9 +355,6 @@ def _joined(pieces: list[np.ndarray], spec: ArraySpec) -> np.ndarray:
         return pieces[0]
     refuse_unlike(spec, pieces[0].shape[1:], *(piece.shape[1:] for piece in pieces[1:]))
     return np.concatenate(pieces)
-
-
-# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 def refuse_unlike(spec: ArraySpec, first: tuple[int, ...], *others: tuple[int, ...]) -> None:

@@ -39,9 +39,9 @@ COLUMN_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 18
 """Columns whose share of a row group is smaller are not worth a reader of their own."""
 
+_SET = "_orca_metadata"
 _ROWS = 1 << 17
 _SUFFIXES = (".parquet", ".parq", ".pq")
-_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _READERS = 8  # footers read at once: remote stores answer slowly
 
 
@@ -128,7 +128,11 @@ class FileShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(part, rows), about `BATCH_BYTES` at a time."""
-        for part, file in self._owned(index, world):
+        return self.read(owned(self.sizes, index, world))
+
+    def read(self, parts: Iterable[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The same of these parts, in the order given."""
+        for part, file in self._opened(parts):
             group = self.groups[part]
             for batch in self._batches(file, group, _at_once(self.schema.names, _sizes(file, group))):
                 yield part, batch
@@ -154,7 +158,7 @@ class FileShards:
         threads decode many columns at once.
         """
         names = self.schema.names
-        for part, file in self._owned(index, world):
+        for part, file in self._opened(owned(self.sizes, index, world)):
             group = self.groups[part]
             sizes = _sizes(file, group)
             large = sum(sizes.get(name, 0) for name in names) * group.rows >= CHUNK_BYTES * len(names)
@@ -164,12 +168,11 @@ class FileShards:
                 for batch in self._batches(file, group, _at_once(names, sizes)):
                     yield part, {name: [column] for name, column in zip(names, batch.columns, strict=True)}
 
-    def _owned(self, index: int, world: int) -> Iterator[tuple[int, pq.ParquetFile]]:
+    def _opened(self, parts: Iterable[int]) -> Iterator[tuple[int, pq.ParquetFile]]:
         """(part, its open file)."""
-        mine = owned(self.sizes, index, world)
-        for path, parts in groupby(mine, key=lambda part: self.groups[part].path):
+        for path, within in groupby(parts, key=lambda part: self.groups[part].path):
             with _reading(path, lambda path=path: self._open(path)) as file:  # type: ignore[misc]
-                for part in parts:
+                for part in within:
                     yield part, file
 
     @property
@@ -235,7 +238,7 @@ def _named(source: Any) -> tuple[str, ds.Dataset]:
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = file_system(url)
+    files, path = storage.arrow_file_system(url)
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:
@@ -248,25 +251,22 @@ def _dataset(url: str) -> ds.Dataset:
             raise UsageError(f"no file or directory {storage.masked(url)}. Check the path and where it is mounted.")
     if not paths:
         raise UsageError(f"no Parquet file in {storage.masked(url)}. Names starting with '_' or '.' are ignored.")
-    return _reading(
+    dataset = _reading(
         paths[0],
         lambda: ds.dataset(paths, filesystem=files, format="parquet", partitioning="hive", partition_base_dir=root),
     )
+    if b"zoo" in (dataset.schema.metadata or {}) and paths[0].startswith(f"{root}/chunk="):
+        _refuse_unfinished(files, root, url)
+    return dataset
 
 
-def file_system(url: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that a path or URL names, and the path within it."""
-    if storage.is_local(url):
-        return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
-    scheme, _, rest = url.partition("://")
-    with storage.explained(url, "reach"):
-        if scheme.lower() in _NATIVE:
-            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
-            return files, path
-        import fsspec  # slow to import, and local paths do without
-
-        remote, path = fsspec.core.url_to_fs(url)
-        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
+def _refuse_unfinished(files: pafs.FileSystem, root: str, url: str) -> None:
+    """An image set has `_SET`, written last."""
+    if files.get_file_info(f"{root}/{_SET}").type != pafs.FileType.File:
+        raise UsageError(
+            f"the image set at {storage.masked(url)} is not whole: it has no {_SET}, which is written last, so its "
+            "writer was interrupted or still writes. The same call to write_parquet again completes it."
+        )
 
 
 def _below(files: pafs.FileSystem, root: str) -> list[str]:

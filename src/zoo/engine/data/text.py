@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zoo.engine.data.columns import ArraySpec, to_array
+from zoo.engine.data.pictures import encoded, is_picture
 from zoo.engine.errors import DataError
 
 
@@ -52,6 +53,7 @@ def stored(column: pa.Array, spec: ArraySpec) -> Stored:
     if spec.dtype.kind != "O" or len(column) == 0:
         return to_array(column, spec)
     values = column.storage if isinstance(column, pa.ExtensionArray) else column
+    values = encoded(values) if is_picture(values.type) and not values.null_count else values
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     rows = pc.cast(values, pa.large_binary())
     if rows.null_count:

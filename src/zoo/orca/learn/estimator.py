@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from zoo.engine import checkpoint, run, session
 from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
+from zoo.engine.data.prepared import with_pictures
 from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
@@ -109,6 +111,7 @@ class Estimator:
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
+        transform: Callable[[Any], Any] | None = None,
     ) -> list[dict[str, float]]:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
 
@@ -143,6 +146,8 @@ class Estimator:
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
+            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
+                gets; called on the ranks, in threads. None: the pixels.
 
         Returns:
             for each epoch ``{"epoch", "batch_count", "num_samples", "train_loss", "last_train_loss", "val_..."}``.
@@ -153,10 +158,10 @@ class Estimator:
             WorkerFailed: ranks failed; the user's own line comes first.
         """
         cluster = session.current()
-        train = self._adapt(data, feature_cols, label_cols)
+        train = self._adapt(data, feature_cols, label_cols, transform)
         shards = {TRAIN: train.shards}
         if validation_data is not None:
-            shards[VALID] = self._adapt(validation_data, feature_cols, label_cols).shards
+            shards[VALID] = self._adapt(validation_data, feature_cols, label_cols, transform).shards
         refuse_endless(shards, steps_per_epoch, validation_steps)
         rows = rows_per_step(batch_size, train)
         called = (*self._callbacks, *listed(callbacks))
@@ -210,6 +215,7 @@ class Estimator:
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
+        transform: Callable[[Any], Any] | None = None,
     ) -> dict[str, Any]:
         """Scores the model.
 
@@ -224,12 +230,13 @@ class Estimator:
             profile: accepted for older programs.
             reduce_results: accepted for older programs.
             info: accepted for older programs.
+            transform: as in `fit`.
 
         Returns:
             metric name -> value, ``"val_loss"`` where there is a loss, ``"num_samples"`` and ``"batch_count"``.
         """
         cluster = session.current()
-        adapted = self._adapt(data, feature_cols, label_cols)
+        adapted = self._adapt(data, feature_cols, label_cols, transform)
         metrics = self._adapt_metrics(validation_metrics) if validation_metrics is not None else self._metrics
         job = ScoreJob(
             spec=self._spec.for_scoring(adapted.columns, (*self._callbacks, *listed(callbacks))),
@@ -252,6 +259,7 @@ class Estimator:
         output_cols: Names = None,
         callbacks: Sequence[Any] | Any | None = None,
         profile: bool = False,
+        transform: Callable[[Any], Any] | None = None,
     ) -> Any:
         """Applies the model; on a DataFrame this is lazy and keeps all columns and the order of rows.
 
@@ -262,14 +270,15 @@ class Estimator:
             output_cols: names of the new columns, one a model output; ``prediction`` by default.
             callbacks: called where the rows are predicted.
             profile: accepted for older programs.
+            transform: as in `fit`.
 
         Returns:
             the user's own kind of data: a DataFrame with a column ``prediction`` (a number, an ML vector, nested
             arrays), a pandas DataFrame, arrays for arrays, XShards of ``{"prediction": ...}``.
         """
         cluster = session.current()
-        adapted = self._adapt(data, feature_cols, None)
-        inputs = Columns(adapted.columns.features)
+        adapted = self._adapt(data, feature_cols, None, transform)
+        inputs = replace(adapted.columns, labels=())
         job = PredictJob(
             spec=self._spec.for_scoring(inputs, (*self._callbacks, *listed(callbacks))),
             columns=inputs,
@@ -397,12 +406,14 @@ class Estimator:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _adapt(self, data: Any, features: Names, labels: Names) -> Adapted:
+    def _adapt(self, data: Any, features: Names, labels: Names, transform: Any = None) -> Adapted:
         adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
-        if adapted.shards.schema.names:
-            self._schema = columns.describe(adapted.shards.schema, (*adapted.columns.features, *adapted.columns.labels))
-            self._spec.check_columns(self._schema)
-        return adapted
+        schema = adapted.shards.schema
+        asked = with_pictures(adapted.columns, schema, transform)
+        if schema.names:
+            self._schema = columns.describe(schema, (*asked.features, *asked.labels))
+            self._spec.check_columns([spec for spec in self._schema if spec.name not in asked.images])
+        return replace(adapted, columns=asked)
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
         """The model's own metrics and the estimator's."""

@@ -1,0 +1,136 @@
+"""Batches whose images are decoded and transformed on the rank that takes them.
+
+Owns: which columns are images, batches of images, reading ahead of the model.
+Leaves: rows of images as bytes (pictures), decoding one (images), threads (ahead), which rows make a batch (feed).
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from zoo.engine.contracts import Batch, Collective, Extent, Feed
+from zoo.engine.data import images
+from zoo.engine.data.ahead import Ahead, in_order
+from zoo.engine.data.content import aligned
+from zoo.engine.data.pictures import among, picture
+from zoo.engine.errors import DataError, NotPicklable, UsageError
+from zoo.engine.jobs import Columns
+from zoo.engine.parcels import Carried
+
+_DECODED = 12.0  # bytes of pixels for each byte of a JPEG, until the first are decoded
+
+
+def with_pictures(columns: Columns, schema: pa.Schema, transform: Callable[..., Any] | None) -> Columns:
+    """The columns, with those that hold images marked.
+
+    Raises:
+        UsageError: a transform and no image; an image among the labels; a transform that cannot be called.
+        NotPicklable: the transform cannot travel to other processes.
+        MissingDependency: there are images, and OpenCV is not installed.
+    """
+    if transform is not None and not callable(transform):
+        raise UsageError(f"transform must be a function: image -> array. Received: {transform!r}")
+    found = among(schema, columns.features)
+    if labels := among(schema, columns.labels):
+        raise UsageError(f"label column {', '.join(map(repr, labels))} holds images; only features may.")
+    if not found:
+        if transform is not None:
+            raise UsageError(
+                f"transform is for columns of images, and none of {', '.join(columns.features)} holds any. "
+                "Give an image set, or a column as Spark's image source makes."
+            )
+        return columns
+    images.decoder()
+    return replace(columns, images=found, transform=None if transform is None else _carried(transform))
+
+
+def _carried(transform: Callable[..., Any]) -> Carried:
+    carried = Carried(transform)
+    try:
+        pickle.dumps(carried)
+    except Exception as error:  # pickling raises whatever the objects do
+        raise NotPicklable(
+            f"transform={transform!r} cannot travel to other processes ({error}). Open files and connections inside it."
+        ) from error
+    return carried
+
+
+def prepared(arrays: Sequence[np.ndarray], names: Sequence[str], columns: Columns) -> tuple[np.ndarray, ...]:
+    """The arrays of columns `names`, images decoded and transformed.
+
+    Raises:
+        DataError: an image that cannot be decoded; arrays of different shapes.
+    """
+    return tuple(
+        _stacked(array, name, columns.transform) if name in columns.images else array
+        for array, name in zip(arrays, names, strict=True)
+    )
+
+
+def _stacked(kept: np.ndarray, name: str, transform: Callable[[np.ndarray], Any] | None) -> np.ndarray:
+    made = [picture(row, name) for row in kept]
+    if transform is not None:
+        made = [np.asarray(transform(one)) for one in made]
+    shapes = list(dict.fromkeys(one.shape for one in made))
+    if len(shapes) > 1:
+        raise DataError(
+            f"the images of column '{name}' have the shapes {shapes[0]} and {shapes[1]} in one batch. "
+            "Bring them to one size: transform=(image -> array)."
+        )
+    return np.stack(made) if made else np.empty((0, 1, 1, 3), np.uint8)
+
+
+class PreparedFeed:
+    """A feed whose images are decoded and transformed, some batches ahead of the model."""
+
+    def __init__(self, feed: Feed, columns: Columns, threads: int) -> None:
+        """Wraps it.
+
+        Args:
+            feed: gives encoded images.
+            columns: which of them are images, and their transform.
+            threads: that decode.
+        """
+        self._feed, self._columns = feed, columns
+        self._ahead = Ahead(max(1, threads), growth=_DECODED)
+        self._running: Any = None
+
+    @property
+    def extent(self) -> Extent | None:
+        """As of the feed that is wrapped."""
+        return self._feed.extent
+
+    def settle(self, group: Collective) -> None:
+        """As of the feed that is wrapped; nothing is read while it settles."""
+        self._stop()
+        self._feed.settle(group)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Its batches."""
+        self._stop()
+        self._running = in_order(self._feed.epoch(epoch, start), self._prepared, self._ahead, (_bytes, _bytes))
+        yield from self._running
+
+    def close(self) -> None:
+        """Ends reading ahead, and closes the feed."""
+        self._stop()
+        self._feed.close()
+
+    def _prepared(self, batch: Batch) -> Batch:
+        features = prepared(batch.features, self._columns.features, self._columns)
+        return replace(batch, features=features if batch.key is None else tuple(map(aligned, features)))
+
+    def _stop(self) -> None:
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+
+def _bytes(batch: Batch) -> int:
+    return sum(sum(map(len, array)) if array.dtype.kind == "O" else array.nbytes for array in batch.features)

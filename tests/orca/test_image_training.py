@@ -1,0 +1,165 @@
+"""Columns of images straight into training: from image sets, tables and Spark's image source."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import imagesets
+from zoo.engine.data.pictures import encoded, picture
+from zoo.engine.errors import DataError, UsageError, WorkerFailed
+
+torch = pytest.importorskip("torch")
+
+
+def halves(image: np.ndarray) -> np.ndarray:
+    """Mean red and blue of an image, in [0, 1]."""
+    return (image[..., [0, 2]].mean((0, 1)) / 255).astype(np.float32)
+
+
+def plain(number: int) -> np.ndarray:
+    """An image of one colour whose sizes differ from row to row: red for even numbers, else blue."""
+    made = np.zeros((4 + number % 3, 6, 3), np.uint8)
+    made[..., number % 2 * 2] = 200
+    return made
+
+
+def estimator() -> Any:
+    from zoo.orca.learn.pytorch import Estimator
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 2)
+    loss = torch.nn.CrossEntropyLoss()
+    return Estimator.from_torch(model=model, loss=loss, optimizer=torch.optim.SGD(model.parameters(), lr=1.0))
+
+
+def table(rows: int = 32) -> pa.Table:
+    files = [{"bytes": imagesets.encoded(plain(k)), "path": f"a/{k}.png"} for k in range(rows)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.table({"image": pa.array(files, kind), "label": pa.array([k % 2 for k in range(rows)], pa.int64())})
+
+
+ASKED: dict[str, Any] = {"feature_cols": ["image"], "label_cols": ["label"], "transform": halves}
+
+
+def trained_on(data: Any, **more: Any) -> Any:
+    est = estimator()
+    stats = est.fit(data, epochs=20, batch_size=8, **ASKED, **more)
+    assert stats[-1]["train_loss"] < 0.2 < stats[0]["train_loss"]
+    return est
+
+
+def test_an_image_set_trains_evaluates_and_predicts(tmp_path: Path, inline: None) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table(), tmp_path / "set.parquet", row_group_size=8)
+    path = str(tmp_path / "set.parquet")
+    est = trained_on(path, validation_data=path)
+    assert est.evaluate(path, **ASKED)["val_loss"] < 0.2
+    predicted = est.predict(path, feature_cols=["image"], transform=halves)
+    assert (np.array(predicted["prediction"].to_pylist()).argmax(1) == np.arange(32) % 2).all()
+    on_disk = estimator()
+    on_disk.fit(path, epochs=1, batch_size=8, memory=1, **ASKED)
+
+
+def test_the_same_steps_on_two_processes() -> None:
+    from zoo.engine import session
+    from zoo.engine.clusters.inline import InlineCluster
+    from zoo.engine.clusters.local import LocalCluster
+
+    losses = []
+    for cluster, workers in ((InlineCluster(), 1), (LocalCluster(2), 2)):
+        session.begin(cluster)
+        try:
+            stats = estimator().fit(table(), epochs=3, batch_size=8, workers=workers, **ASKED)
+            losses.append([epoch["train_loss"] for epoch in stats])
+        finally:
+            session.end()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_sparks_frames_and_sparks_image_source(on_spark: Any) -> None:
+    from pyspark.sql.types import BinaryType, IntegerType, StringType, StructField, StructType
+
+    source = StructType([
+        StructField("origin", StringType()), StructField("height", IntegerType()), StructField("width", IntegerType()),
+        StructField("nChannels", IntegerType()), StructField("mode", IntegerType()), StructField("data", BinaryType()),
+    ])  # fmt: skip
+    rows = [
+        (
+            (f"{k}.png", *plain(k).shape, 16, plain(k)[..., ::-1].tobytes()),
+            {"bytes": imagesets.encoded(plain(k))},
+            k % 2,
+        )
+        for k in range(32)
+    ]
+    files = StructType([StructField("bytes", BinaryType())])
+    kinds = [StructField("pixels", source), StructField("image", files), StructField("label", IntegerType())]
+    frame = on_spark.createDataFrame(rows, StructType(kinds))
+    est = trained_on(frame)
+    predicted = est.predict(frame, feature_cols=["pixels"], transform=halves).collect()
+    assert [int(np.argmax(row.prediction)) for row in predicted] == [row.label for row in predicted]
+
+
+def test_pixels_of_sparks_image_source_become_rgb() -> None:
+    names = ("origin", "height", "width", "nChannels", "mode", "data")
+    bgr = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    found = encoded(
+        pa.array([
+            dict(zip(names, ("a", 2, 4, 3, 16, bgr.tobytes()), strict=True)),
+            dict(zip(names, ("b", 2, 4, 1, 0, bgr[..., 0].tobytes()), strict=True)),
+            dict(zip(names, ("c", 3, 4, 3, 16, b"12"), strict=True)),
+        ])
+    )  # fmt: skip
+    colour, grey, short = found.to_pylist()
+    np.testing.assert_array_equal(picture(colour, "x"), bgr[..., ::-1])
+    np.testing.assert_array_equal(picture(grey, "x"), np.repeat(bgr[..., :1], 3, 2))
+    with pytest.raises(DataError, match="c should have 3 x 4 pixels of 1, 3 or 4 bytes. Received: 3 channels, 2 bytes"):
+        picture(short, "x")
+
+
+def test_mistakes_are_told(inline: None) -> None:
+    rows = table(4)
+    numbers = pa.table({"x": [1.0, 2.0], "label": [0, 1]})
+    with pytest.raises(UsageError, match="transform is for columns of images, and none of x holds any"):
+        estimator().fit(numbers, feature_cols=["x"], label_cols=["label"], transform=halves)
+    with pytest.raises(UsageError, match="label column 'image' holds images; only features may"):
+        estimator().fit(rows, feature_cols=["label"], label_cols=["image"])
+    with pytest.raises(UsageError, match="transform must be a function"):
+        estimator().fit(rows, feature_cols=["image"], label_cols=["label"], transform="halves")
+    with pytest.raises(UsageError, match="cannot travel to other processes"):
+        estimator().fit(rows, feature_cols=["image"], label_cols=["label"], transform=partial(halves, threading.Lock()))
+    with pytest.raises(
+        (DataError, WorkerFailed), match=r"'image' have the shapes \(\d, 6, 3\) and \(\d, 6, 3\) in one batch"
+    ):
+        estimator().fit(rows, feature_cols=["image"], label_cols=["label"], batch_size=4)
+    broken = pa.table({"image": [{"bytes": b"none", "path": "a/0.png"}] * 2, "label": [0, 1]})
+    with pytest.raises((DataError, WorkerFailed), match="a/0.png cannot be decoded: it begins with b'none'"):
+        estimator().fit(broken, batch_size=2, **ASKED)
+
+
+def test_an_image_set_of_chunks_trains_and_one_that_is_not_whole_is_refused(tmp_path: Path, inline: None) -> None:
+    path = imagesets.write(tmp_path / "set", [6, 6])
+    asked = {"feature_cols": ["image"], "label_cols": ["number"], "transform": halves, "batch_size": 4}
+    est = estimator()
+    (stats,) = est.fit(path, **asked | {"label_cols": ["chunk"]})
+    assert stats["num_samples"] == 12
+    (tmp_path / "set" / "_orca_metadata").unlink()
+    with pytest.raises(UsageError, match="is not whole: it has no _orca_metadata"):
+        estimator().fit(path, **asked)
+
+
+def test_weights_are_equal_to_the_bit_for_any_order_of_rows(inline: None) -> None:
+    rows = table(16)
+    found = []
+    for data in (rows, rows.take(pa.array(range(15, -1, -1)))):
+        est = estimator()
+        est.fit(data, epochs=2, batch_size=8, reproducible=True, **ASKED)
+        found.append(est.get_model().weight.detach().numpy())
+    assert (found[0] == found[1]).all()
