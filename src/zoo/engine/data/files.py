@@ -117,7 +117,11 @@ class FileShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(part, rows), about `BATCH_BYTES` at a time."""
-        for part, file in self._owned(index, world):
+        return self.read(owned(self.sizes, index, world))
+
+    def read(self, parts: Iterable[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The same of these parts, in the order given."""
+        for part, file in self._opened(parts):
             group = self.groups[part]
             for batch in self._batches(file, group, _at_once(self.schema.names, _sizes(file, group))):
                 yield part, batch
@@ -143,7 +147,7 @@ class FileShards:
         threads decode many columns at once.
         """
         names = self.schema.names
-        for part, file in self._owned(index, world):
+        for part, file in self._opened(owned(self.sizes, index, world)):
             group = self.groups[part]
             sizes = _sizes(file, group)
             large = sum(sizes.get(name, 0) for name in names) * group.rows >= CHUNK_BYTES * len(names)
@@ -153,12 +157,11 @@ class FileShards:
                 for batch in self._batches(file, group, _at_once(names, sizes)):
                     yield part, {name: [column] for name, column in zip(names, batch.columns, strict=True)}
 
-    def _owned(self, index: int, world: int) -> Iterator[tuple[int, pq.ParquetFile]]:
+    def _opened(self, parts: Iterable[int]) -> Iterator[tuple[int, pq.ParquetFile]]:
         """(part, its open file)."""
-        mine = owned(self.sizes, index, world)
-        for path, parts in groupby(mine, key=lambda part: self.groups[part].path):
+        for path, within in groupby(parts, key=lambda part: self.groups[part].path):
             with _reading(path, lambda path=path: self._open(path)) as file:  # type: ignore[misc]
-                for part in parts:
+                for part in within:
                     yield part, file
 
     @property

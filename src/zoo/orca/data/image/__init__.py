@@ -2,6 +2,9 @@
 
 from zoo.orca.data.image.parquet_dataset import (
     ParquetDataset,
+    read_as_dataloader,
+    read_as_tfdataset,
+    read_parquet,
     write_coco,
     write_from_directory,
     write_mnist,
@@ -13,6 +16,7 @@ from zoo.orca.data.image.tfrecord_dataset import read_tfrecord, write_tfrecord
 from zoo.orca.data.image.voc_dataset import VOCDatasets
 
 __all__ = [
-    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "read_tfrecord", "write_coco",
-    "write_from_directory", "write_mnist", "write_parquet", "write_tfrecord", "write_voc",
+    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "read_as_dataloader",
+    "read_as_tfdataset", "read_parquet", "read_tfrecord", "write_coco", "write_from_directory", "write_mnist",
+    "write_parquet", "write_tfrecord", "write_voc",
 ]  # fmt: skip
