@@ -419,6 +419,12 @@ def test_a_cut_is_seen_in_every_kind(kind):
             assert flaw(data[: int(len(data) * part)])
 
 
+def test_a_kind_that_training_does_not_decode_is_told():
+    from zoo.orca.data.image.encoded import flaw
+
+    assert flaw(pictures.encoded(0, "PPM")).startswith("it is PPM; sets hold JPEG,")
+
+
 def test_a_flipped_bit_in_a_png_is_seen():
     from zoo.orca.data.image.encoded import flaw
 

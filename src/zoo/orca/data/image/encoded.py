@@ -16,6 +16,7 @@ from typing import Any
 
 from zoo.engine.optional import require
 
+_KINDS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what training decodes
 _JPEG_END = b"\xff\xd9"
 
 
@@ -44,6 +45,8 @@ def flaw(data: bytes) -> str:
     images = pillow()
     try:
         with images.open(io.BytesIO(data)) as picture:
+            if picture.format not in _KINDS:
+                return f"it is {picture.format}; sets hold {', '.join(_KINDS)}"
             if not _complete(picture.format, data):
                 picture.load()
             elif picture.format == "PNG":
