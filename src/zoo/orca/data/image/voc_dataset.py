@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from zoo.engine import storage
+from zoo.engine.data import images
 from zoo.engine.errors import DataError, UsageError
-from zoo.orca.data.image import encoded
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import address, files_below, some
 from zoo.orca.data.image.manifest import Manifest
@@ -204,9 +204,9 @@ def _split(root: str, year: str, split: str, lenient: bool) -> list[dict[str, An
         )
     lines = storage.read_bytes(place).decode().splitlines()
     ids = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
-    images = _by_stem(storage.join(root, folder, "JPEGImages"))
+    pictures = _by_stem(storage.join(root, folder, "JPEGImages"))
     notes = _by_stem(storage.join(root, folder, "Annotations"))
-    for what, there, ignored in (("annotation", notes, False), ("image", images, lenient)):
+    for what, there, ignored in (("annotation", notes, False), ("image", pictures, lenient)):
         missing = [one for one in ids if one not in there]
         if missing and not ignored:
             where = storage.masked(storage.join(root, folder, "Annotations" if what == "annotation" else "JPEGImages"))
@@ -214,7 +214,7 @@ def _split(root: str, year: str, split: str, lenient: bool) -> list[dict[str, An
                 f"{len(missing)} of the {len(ids)} images of split ({year}, '{split}') have no {what} in {where}: "
                 f"{some(missing)}. Add the files, or take the names out of {storage.masked(place)}."
             )
-    return [_row(folder, images.get(one, {"name": f"{one}.jpg"}), notes[one]) for one in ids]
+    return [_row(folder, pictures.get(one, {"name": f"{one}.jpg"}), notes[one]) for one in ids]
 
 
 def _row(folder: str, image: dict[str, Any], note: dict[str, Any]) -> dict[str, Any]:
@@ -231,9 +231,4 @@ def _by_stem(directory: str) -> dict[str, dict[str, Any]]:
 
 
 def _pixels(url: str) -> np.ndarray:
-    images = encoded.pillow()
-    reason = encoded.flaw(data := storage.read_bytes(url))
-    if reason:
-        raise DataError(f"{storage.masked(url)} is broken: {reason}")
-    with images.open(encoded.io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return images.decode(storage.read_bytes(url), storage.masked(url))
