@@ -140,11 +140,11 @@ def test_missing_and_misplaced_files_say_so(tmp_path: Path) -> None:
 
 def test_a_protocol_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
-        raise ImportError("Install s3fs to access S3")
+        raise ImportError("Install adlfs to access Azure")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(MissingDependency, match="s3fs") as failure:
-        storage.read_bytes("s3://me:secret@bucket/x?sig=123")
+    with pytest.raises(MissingDependency, match="adlfs") as failure:
+        storage.read_bytes("abfs://me:secret@bucket/x?sig=123")
     assert "secret" not in str(failure.value)
     assert "123" not in str(failure.value)
 

@@ -1,8 +1,9 @@
-"""The few things zoo does with files, on local disks and behind any fsspec URL (``s3://``, ``hdfs://``, ``memory://``).
+"""The few things zoo does with files, on local disks and behind URLs (``s3://``, ``hdfs://``, any of fsspec's).
 
 Owns: which paths are local, writing that leaves the old bytes or the new ones and nothing between, errors that name
 the path, the cause and the way out.
-Leaves: what the bytes mean (checkpoint, events); credentials, which each fsspec package finds by itself.
+Leaves: what the bytes mean (checkpoint, events); S3's and HDFS's connections (filesystems); credentials, which each
+file system finds by itself.
 
 A local path may be written ``/x``, ``x``, ``~/x``, ``file:/x`` or ``file:///x``.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
+from zoo.engine import filesystems
 from zoo.engine.errors import MissingDependency, StorageFailed, UsageError, ZooError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `C:/x` is a path
@@ -55,8 +57,30 @@ def local_path(url: str) -> Path:
 
 
 def masked(text: str) -> str:
-    """`text` with the user, password and query of every URL in it replaced by ``***``."""
+    """`text` with the user, password and query of every URL in it, and AWS's secrets, replaced by ``***``."""
+    for name in filesystems.SECRETS:
+        if os.environ.get(name):
+            text = text.replace(os.environ[name], "***")
     return _QUERY.sub(r"\1?***", _USER.sub(r"\1\2***@", text))
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The `pyarrow.fs.FileSystem` that a path or URL belongs to, and the path within it.
+
+    Raises:
+        StorageFailed: its host does not answer; within seconds.
+        UsageError: no file system is known for the URL's scheme.
+        MissingDependency: the package that the scheme needs is not installed.
+    """
+    from pyarrow import fs
+
+    with explained(url, "reach"):
+        if is_local(url):
+            return fs.LocalFileSystem(), str(local_path(url).absolute())
+        if filesystems.is_native(_scheme_of(url)):
+            return filesystems.connect(url)
+        remote, path = _remote(url)
+        return fs.PyFileSystem(fs.FSSpecHandler(remote)), path
 
 
 def join(url: str, *names: str) -> str:
@@ -189,14 +213,25 @@ def _reason(error: Exception) -> str:
         return "it does not exist. Check the path; every machine of the cluster must see it under this name."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file is where a directory should be. Remove it, or choose another directory."
-    text = os.strerror(number) if number and isinstance(error, OSError) else masked(str(error))
-    return f"{type(error).__name__}: {text}. Check the path, the network and this user's rights there."
+    text = os.strerror(number) if number and isinstance(error, OSError) else masked(str(error)).rstrip(". ")
+    advice = filesystems.advice(text) or "Check the path, the network and this user's rights there."
+    return f"{type(error).__name__}: {text}. {advice}"
+
+
+def _scheme_of(url: str) -> str:
+    return url.partition(":")[0].lower()
 
 
 def _remote(url: str) -> tuple[Any, str]:
+    """An fsspec file system, and the path within it."""
     import fsspec  # 80 ms that local paths need not pay
 
-    scheme = url.partition(":")[0].lower()
+    scheme = _scheme_of(url)
+    if filesystems.is_native(scheme):
+        from fsspec.implementations.arrow import ArrowFSWrapper
+
+        files, path = filesystems.connect(url)
+        return ArrowFSWrapper(files, skip_instance_cache=True), path
     try:
         files, path = fsspec.core.url_to_fs(_with_authority(url))
     except ImportError as error:

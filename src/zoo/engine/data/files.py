@@ -1,15 +1,13 @@
 """Parquet files that the ranks read themselves; their row groups are the parts.
 
-Owns: finding files, reading their footers once on the driver, reading a rank's own row groups batch by batch.
-Leaves: which rank owns which part (shards), columns -> arrays (columns), local paths and masked URLs (storage).
+Owns: reading their footers once on the driver, reading a rank's own row groups batch by batch.
+Leaves: finding files (listing), which rank owns which part (shards), columns -> arrays (columns), local paths and masked URLs (storage).
 """
 
 from __future__ import annotations
 
 import copy
-import fnmatch
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from zoo.engine import storage
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.feed import RowFeed
+from zoo.engine.data.listing import find
 from zoo.engine.data.shards import owned
 from zoo.engine.errors import UsageError
 
@@ -39,7 +38,6 @@ CHUNK_BYTES = 1 << 18
 
 _ROWS = 1 << 17
 _SUFFIXES = (".parquet", ".parq", ".pq")
-_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _READERS = 8  # footers read at once: remote stores answer slowly
 
 
@@ -212,68 +210,14 @@ def _pieces(
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = _file_system(url)
-    with storage.explained(url, "list"):
-        info = files.get_file_info(path)
-        if info.type == pafs.FileType.File:
-            root, paths = os.path.dirname(path), [path]
-        elif info.type == pafs.FileType.Directory:
-            root, paths = path, _below(files, path)
-        elif any(mark in path for mark in "*?["):
-            root, paths = _matching(files, path)
-        else:
-            raise UsageError(f"no file or directory {storage.masked(url)}. Check the path and where it is mounted.")
-    if not paths:
+    found = find(url, _SUFFIXES)
+    if not found.paths:
         raise UsageError(f"no Parquet file in {storage.masked(url)}. Names starting with '_' or '.' are ignored.")
+    paths, files, root = list(found.paths), found.files, found.root
     return _reading(
         paths[0],
         lambda: ds.dataset(paths, filesystem=files, format="parquet", partitioning="hive", partition_base_dir=root),
     )
-
-
-def _file_system(url: str) -> tuple[pafs.FileSystem, str]:
-    if storage.is_local(url):
-        return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
-    scheme, _, rest = url.partition("://")
-    with storage.explained(url, "reach"):
-        if scheme.lower() in _NATIVE:
-            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
-            return files, path
-        import fsspec  # slow to import, and local paths do without
-
-        remote, path = fsspec.core.url_to_fs(url)
-        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
-
-
-def _below(files: pafs.FileSystem, root: str) -> list[str]:
-    """The data files below a directory, in order."""
-    found = files.get_file_info(pafs.FileSelector(root, recursive=True))
-    paths = sorted(info.path for info in found if info.type == pafs.FileType.File and not _hidden(info.path, root))
-    return [path for path in paths if path.endswith(_SUFFIXES)] or paths
-
-
-def _matching(files: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
-    """(the directory above the first wildcard, the data files that match or lie in a directory that does)."""
-    parts = pattern.split("/")
-    first = next(number for number, part in enumerate(parts) if any(mark in part for mark in "*?["))
-    root = "/".join(parts[:first]) or "/"
-    if files.get_file_info(root).type != pafs.FileType.Directory:
-        return root, []
-    wanted = re.compile("/".join(_expression(part) for part in parts[first:] if part) + "(/.*)?")
-    return root, [path for path in _below(files, root) if wanted.fullmatch(path[len(root) :].lstrip("/"))]
-
-
-def _expression(part: str) -> str:
-    """The regular expression of one component of a glob, whose wildcards stop at a slash."""
-    if part == "**":
-        return "(?:[^/]+/)*?[^/]+"
-    body = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")
-    return body.replace(".*", "[^/]*")
-
-
-def _hidden(path: str, root: str) -> bool:
-    names = path[len(root) :].strip("/").split("/")
-    return any(name.startswith(("_", ".")) and "=" not in name for name in names)
 
 
 def _fragments(dataset: ds.Dataset) -> list[ds.ParquetFileFragment]:
