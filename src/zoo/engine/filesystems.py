@@ -103,6 +103,7 @@ def _s3(rest: str) -> tuple[Any, str]:
     store = fs.S3FileSystem(
         connect_timeout=CONNECT_SECONDS,
         request_timeout=REQUEST_SECONDS,
+        allow_delayed_open=True,  # a small file is one put, which is there whole or not at all
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         **options,
     )

@@ -29,6 +29,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
+_COPIED = 1 << 20  # bytes of a copy at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -79,8 +80,18 @@ def file_system(url: str) -> tuple[Any, str]:
             return fs.LocalFileSystem(), str(local_path(url).absolute())
         if filesystems.is_native(_scheme_of(url)):
             return filesystems.connect(url)
-        remote, path = _remote(url)
+        remote, path = _by_fsspec(url)
         return fs.PyFileSystem(fs.FSSpecHandler(remote)), path
+
+
+def _kind(url: str) -> str | None:
+    """``"file"`` or ``"directory"`` behind a URL; None where nothing is there."""
+    from pyarrow.fs import FileType
+
+    with explained(url, "look for"):
+        files, path = file_system(url)
+        found = files.get_file_info(path).type
+    return {FileType.NotFound: None, FileType.File: "file"}.get(found, "directory")
 
 
 def join(url: str, *names: str) -> str:
@@ -94,24 +105,28 @@ def exists(url: str) -> bool:
     """Whether a file or a directory is there."""
     if is_local(url):
         return local_path(url).exists()
-    with explained(url, "look for"):
-        files, path = _remote(url)
-        return bool(files.exists(path))
+    return _kind(url) is not None
+
+
+def is_file(url: str) -> bool:
+    """Whether a file is there."""
+    if is_local(url):
+        return local_path(url).is_file()
+    return _kind(url) == "file"
 
 
 def list_names(url: str) -> list[str]:
     """The names of the files and directories right below `url`, sorted; none where nothing is there."""
     with explained(url, "list"):
-        try:
-            if is_local(url):
+        if is_local(url):
+            with contextlib.suppress(FileNotFoundError):
                 return sorted(os.listdir(local_path(url)))
-            files, path = _remote(url)
-            files.invalidate_cache()  # another process may have written since this one looked
-            children = files.ls(path, detail=False)
-        except FileNotFoundError:
             return []
-    below = {str(child).rstrip("/") for child in children} - {path.rstrip("/")}  # s3 may list the directory itself
-    return sorted(child.rpartition("/")[2] for child in below)
+        from pyarrow.fs import FileSelector
+
+        files, path = file_system(url)
+        children = files.get_file_info(FileSelector(path, allow_not_found=True))
+    return sorted({str(child.path).rstrip("/").rpartition("/")[2] for child in children})
 
 
 def read_bytes(url: str) -> bytes:
@@ -123,8 +138,9 @@ def read_bytes(url: str) -> bytes:
     with explained(url, "read"):
         if is_local(url):
             return local_path(url).read_bytes()
-        files, path = _remote(url)
-        return bytes(files.cat_file(path))
+        files, path = file_system(url)
+        with files.open_input_file(path) as file:
+            return bytes(file.read())
 
 
 def write_atomically(url: str, data: bytes) -> None:
@@ -139,8 +155,9 @@ def write_atomically(url: str, data: bytes) -> None:
         if is_local(url):
             _write_local(local_path(url), data)
         else:
-            files, path = _remote(url)
-            files.pipe_file(path, data)
+            files, path = file_system(url)
+            with files.open_output_stream(path) as file:
+                file.write(data)
 
 
 def open_for_writing(url: str) -> BinaryIO:
@@ -149,8 +166,57 @@ def open_for_writing(url: str) -> BinaryIO:
         if is_local(url):
             local_path(url).parent.mkdir(parents=True, exist_ok=True)
             return open(local_path(url), "wb")
-        files, path = _remote(url)
-        return cast(BinaryIO, files.open(path, "wb"))
+        files, path = file_system(url)
+        return cast(BinaryIO, files.open_output_stream(path))
+
+
+def copy(source: str, target: str, over_write: bool = False) -> None:
+    """Copies a file, piece by piece; `target`, whose directory is made, is the whole file or what it was before.
+
+    Raises:
+        StorageFailed: no such file, or it cannot be written.
+        UsageError: `target` is there and is not to be replaced.
+    """
+    if not over_write and exists(target):
+        raise UsageError(f"{masked(target)} is there already. Give over_write=True to replace it, or another path.")
+    with contextlib.closing(open_for_reading(source)) as found, explained(target, "write"):
+        if is_local(target):
+            with _replacing(local_path(target)) as file:
+                shutil.copyfileobj(found, file, _COPIED)
+            return
+        # Closing a remote file makes it whole, half a copy too: so the old one is not touched before the new one is there.
+        replaces, (files, path) = exists(target), file_system(target)
+        there = f"{path}.{secrets.token_hex(4)}.tmp" if replaces else path
+        try:
+            with files.open_output_stream(there) as file:
+                shutil.copyfileobj(found, file, _COPIED)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                files.delete_file(there)
+            raise
+        if replaces:
+            files.delete_file(path)
+            files.move(there, path)
+
+
+def open_for_reading(url: str) -> BinaryIO:
+    """A file open for reading.
+
+    Raises:
+        StorageFailed: it is not there or cannot be read.
+    """
+    with explained(url, "read"):
+        if is_local(url):
+            return open(local_path(url), "rb")
+        files, path = file_system(url)
+        return cast(BinaryIO, files.open_input_file(path))
+
+
+def set_mode(url: str, mode: int) -> None:
+    """Sets a file's permissions; nothing where the file system has none that can be set."""
+    with explained(url, "set the permissions of"):
+        if is_local(url):
+            local_path(url).chmod(mode)
 
 
 def make_dirs(url: str) -> None:
@@ -159,21 +225,22 @@ def make_dirs(url: str) -> None:
         if is_local(url):
             _make_local(local_path(url))
         else:
-            files, path = _remote(url)
-            files.makedirs(path, exist_ok=True)
+            files, path = file_system(url)
+            files.create_dir(path, recursive=True)
 
 
 def remove_tree(url: str) -> None:
     """Removes a file, or a directory with all that is in it; nothing where nothing is there."""
     with explained(url, "remove"):
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if is_local(url):
                 _remove_local(local_path(url))
-            else:
-                files, path = _remote(url)
-                files.rm(path, recursive=True)
-        except FileNotFoundError:
-            return
+                return
+            kind, (files, path) = _kind(url), file_system(url)
+            if kind == "directory":
+                files.delete_dir(path)
+            elif kind == "file":
+                files.delete_file(path)
 
 
 def rename_local(old: str, new: str) -> None:
@@ -222,16 +289,10 @@ def _scheme_of(url: str) -> str:
     return url.partition(":")[0].lower()
 
 
-def _remote(url: str) -> tuple[Any, str]:
-    """An fsspec file system, and the path within it."""
+def _by_fsspec(url: str) -> tuple[Any, str]:
     import fsspec  # 80 ms that local paths need not pay
 
     scheme = _scheme_of(url)
-    if filesystems.is_native(scheme):
-        from fsspec.implementations.arrow import ArrowFSWrapper
-
-        files, path = filesystems.connect(url)
-        return ArrowFSWrapper(files, skip_instance_cache=True), path
     try:
         files, path = fsspec.core.url_to_fs(_with_authority(url))
     except ImportError as error:
@@ -245,6 +306,7 @@ def _remote(url: str) -> tuple[Any, str]:
             f"no file system is known for {scheme}:// paths. Received: {masked(url)}. "
             "Use a local path, s3://, gs://, abfs://, hdfs://, or install the fsspec package of yours."
         ) from error
+    files.invalidate_cache()  # another process may have written since this one looked
     return files, str(path)
 
 
@@ -261,11 +323,18 @@ def _make_local(path: Path) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
+    with _replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block has ended without an error."""
     _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
