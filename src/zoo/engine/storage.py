@@ -156,7 +156,7 @@ def write_atomically(url: str, data: bytes) -> None:
             _write_local(local_path(url), data)
         else:
             files, path = file_system(url)
-            with files.open_output_stream(path) as file:
+            with files.open_output_stream(path, compression=None) as file:
                 file.write(data)
 
 
@@ -167,7 +167,7 @@ def open_for_writing(url: str) -> BinaryIO:
             local_path(url).parent.mkdir(parents=True, exist_ok=True)
             return open(local_path(url), "wb")
         files, path = file_system(url)
-        return cast(BinaryIO, files.open_output_stream(path))
+        return cast(BinaryIO, files.open_output_stream(path, compression=None))
 
 
 def copy(source: str, target: str, over_write: bool = False) -> None:
@@ -188,7 +188,7 @@ def copy(source: str, target: str, over_write: bool = False) -> None:
         replaces, (files, path) = exists(target), file_system(target)
         there = f"{path}.{secrets.token_hex(4)}.tmp" if replaces else path
         try:
-            with files.open_output_stream(there) as file:
+            with files.open_output_stream(there, compression=None) as file:
                 shutil.copyfileobj(found, file, _COPIED)
         except BaseException:
             with contextlib.suppress(Exception):

@@ -58,7 +58,7 @@ def find(url: str, suffixes: Sequence[str]) -> Listing:
             root, found = _matching(files, path, suffixes)
         else:
             raise UsageError(
-                f"Path does not exist: no such file or directory {storage.masked(url)}. "
+                f"Path does not exist: No such file or directory: {storage.masked(url)}. "
                 "Check the path and where it is mounted."
             )
     return Listing(files, root, tuple(one.path for one in found), tuple(one.size or 0 for one in found))

@@ -85,16 +85,23 @@ class CsvPiece:
     def _settled(self, file: DataFile, columns: CsvColumns) -> Any:
         pandas, request = pandas_(), self.request
         arguments: dict[str, Any] = {"sep": request.sep, "header": request.header, "dtype": dict(columns.dtypes)}
-        arguments |= dict(request.options) | {"index_col": False}
+        arguments |= dict(request.options)
         if request.header is None or request.names is not None:
             arguments["names"] = list(columns.names)
         header: dict[Any, None] = {}  # pandas asks for each of its names, in order
-        arguments["usecols"] = lambda name: header.setdefault(name) or name in columns.chosen
+        if len(columns.used) < len(columns.names):
+            arguments["usecols"] = lambda name: header.setdefault(name) or name in columns.chosen
+            arguments["index_col"] = False
         frame = file.read(pandas.read_csv, arguments)
-        if tuple(header) != columns.names:
+        if tuple(header or frame.columns) != columns.names:
             raise DataError(
-                f"the CSV files have different headers: the file {file.path} has {list(header)}, the first has "
-                f"{list(columns.names)}. Read them apart, or write them with the same columns in the same order."
+                f"the CSV files have different headers: the file {file.path} has {list(header or frame.columns)}, the "
+                f"first has {list(columns.names)}. Read them apart, or write them with the same columns in one order."
+            )
+        if not _is_numbered([frame]):
+            raise DataError(
+                f"Error tokenizing data: the lines of the file {file.path} have more cells than its first one. Give "
+                "names for all of them, or index_col."
             )
         return columns.finished(frame[columns.chosen])
 
@@ -205,6 +212,11 @@ class Shape:
     dtypes: tuple[Any, ...]
     rows: int
 
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """The columns' names; None as that of a Series."""
+        return (None,) if self.columns is None else self.columns
+
 
 def shape_of(value: Any) -> Shape:
     """What must be alike in all partitions."""
@@ -266,9 +278,9 @@ def common(shapes: Sequence[Shape]) -> Goal:
     filled = [shape for shape in shapes if shape.rows] or shapes
     columns = dict.fromkeys(name for shape in filled for name in shape.columns or ())
     series = filled[0].columns is None
-    kinds: dict[Any, list[Any]] = {name: [] for name in (columns or {None: None})}
+    kinds: dict[Any, list[Any]] = {name: [] for name in ((None,) if series else columns)}
     for shape in filled:
-        for name, kind in zip(shape.columns or (None,), shape.dtypes, strict=True):
+        for name, kind in zip(shape.names, shape.dtypes, strict=True):
             kinds.setdefault(name, []).append(kind)
     settled = {}
     for name, found in kinds.items():
@@ -281,8 +293,7 @@ def common(shapes: Sequence[Shape]) -> Goal:
 
 
 def _kind_in(shape: Shape, name: Any) -> Any:
-    names = (None,) if shape.columns is None else shape.columns
-    return shape.dtypes[names.index(name)] if name in names else None
+    return shape.dtypes[shape.names.index(name)] if name in shape.names else None
 
 
 def _wide_enough(kinds: Sequence[Any]) -> Any:

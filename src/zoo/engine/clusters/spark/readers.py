@@ -61,13 +61,33 @@ def reads(session: SparkSession, url: str) -> bool:
     return True
 
 
-def csv_frames(session: SparkSession, urls: Sequence[str], request: CsvRequest, rows: int | None) -> FrameShards:
+class NotForSpark(DataError):
+    """Files with a type that Spark does not read."""
+
+
+def csv_first_row(session: SparkSession, urls: Sequence[str], request: CsvRequest) -> list[str | None]:
+    """The cells of the first row of the first file that has one, as Spark finds it.
+
+    Raises:
+        UsageError: no such path, or no rows.
+    """
+    with _in_words_of_readers():
+        first = session.read.options(**_options(request)).csv(list(urls)).take(1)
+    if not first:
+        raise UsageError("No columns to parse from file: the CSV files are empty. Received: " + ", ".join(urls))
+    return list(first[0])
+
+
+def csv_frames(
+    session: SparkSession, urls: Sequence[str], request: CsvRequest, first: Sequence[str | None], rows: int | None
+) -> FrameShards:
     """CSV files as objects, one DataFrame for each of Spark's splits.
 
     Args:
         session: the session.
         urls: files and directories.
         request: of which `CsvRequest.is_plain` holds, but for Spark's own options in it.
+        first: the cells of the first row.
         rows: most of a DataFrame; None for those of a split.
 
     Raises:
@@ -78,14 +98,12 @@ def csv_frames(session: SparkSession, urls: Sequence[str], request: CsvRequest, 
 
     with _in_words_of_readers():
         options = _options(request)
-        first = session.read.options(**options).csv(list(urls)).take(1)
-        if not first:
-            raise UsageError("the CSV files are empty: No columns to parse from file. Received: " + ", ".join(urls))
-        columns = request.settled(list(first[0]))
-        every = _as_text(session, urls, options, request.header == 0, list(first[0]))
+        columns = request.settled(first)
+        every = _as_text(session, urls, options, request.header == 0, first)
         names = [f"_{at}" for at in columns.used]
         missing = sorted(request.missing)
-        texts = every.select(*(F.when(~F.col(name).isin(missing), F.col(name)).alias(name) for name in names))
+        cells = {name: F.coalesce(F.col(name), F.lit("")) for name in names}  # to Spark, an empty cell is none
+        texts = every.select(*(F.when(~cell.isin(missing), cell).alias(name) for name, cell in cells.items()))
         kinds = _kinds(texts, _forced(columns))
         typed = texts.select(*(_cast(F.col(name), kind).alias(name) for name, kind in kinds.items()))
         finish = _FromCsv(columns, tuple(kinds.values()))
@@ -127,6 +145,7 @@ def parquet_frames(
 
     Raises:
         ColumnNotFound: a column that the files do not have.
+        NotForSpark: a column's type is nothing to Spark, such as times in nanoseconds, which pandas writes.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
@@ -183,7 +202,7 @@ def _forced(columns: CsvColumns) -> dict[str, bool]:
     """Whether a column stays text, by position."""
     api = pandas_().api.types
     kinds = {name: api.pandas_dtype(kind) for name, kind in columns.dtypes.items()}
-    texts = {name for name, kind in kinds.items() if api.is_object_dtype(kind) or api.is_string_dtype(kind)}
+    texts = {name for name, kind in kinds.items() if _is_text(kind) or api.is_string_dtype(kind)}
     return {f"_{at}": columns.names[at] in texts for at in columns.used}
 
 
@@ -241,7 +260,7 @@ class _FromCsv:
         made = {name: self._series(column, kind) for name, column, kind in zip(names, table.columns, self.kinds)}  # noqa: B905
         frame = pandas.DataFrame(made, index=pandas.RangeIndex(table.num_rows), columns=names)
         for name, dtype in self.columns.dtypes.items():
-            if name in made and not _is_object(dtype):
+            if name in made and not _stays(dtype):
                 try:
                     frame[name] = frame[name].astype(dtype)
                 except (TypeError, ValueError, OverflowError) as error:
@@ -257,8 +276,15 @@ class _FromCsv:
         return series.astype(kind)
 
 
-def _is_object(dtype: Any) -> bool:
-    return bool(pandas_().api.types.pandas_dtype(dtype) == object)
+def _is_text(dtype: Any) -> bool:
+    """Whether cells stay as they are written; categories are such texts, too, unless they are named."""
+    kind = pandas_().api.types.pandas_dtype(dtype)
+    return kind == object or kind.kind == "U" or (kind == "category" and kind.categories is None)
+
+
+def _stays(dtype: Any) -> bool:
+    """Whether a column of texts is that already."""
+    return _is_text(dtype) and str(dtype) != "category"
 
 
 # --- JSON, Parquet ---------------------------------------------------------------------------------------------------
@@ -338,8 +364,10 @@ def _in_words_of_readers() -> Iterator[None]:
 def _told(text: str) -> ZooError | None:
     path, header, malformed, file = (pattern.search(text) for pattern in (_PATH, _HEADER, _MALFORMED, _FILE))
     where = f" in the file {file[1].rstrip('.,')}" if file else ""
+    if "PARQUET_TYPE_ILLEGAL" in text or "PARQUET_TYPE_NOT_SUPPORTED" in text:
+        return NotForSpark(text.partition("\n")[0])
     if path:
-        return UsageError(f"Path does not exist: no such file or directory {path[1]}. Check where it is mounted.")
+        return UsageError(f"Path does not exist: No such file or directory: {path[1]}. Check where it is mounted.")
     if header:
         return DataError(
             f"the CSV files have different headers: {header[1].strip()}{where}, the first has {header[2].strip()}. "

@@ -32,6 +32,7 @@ _log = logging.getLogger("zoo")
 _PACKED = ("", ".gz", ".bz2", ".zip", ".xz", ".zst")
 _CSV = tuple(f".{kind}{end}" for kind in ("csv", "tsv") for end in _PACKED)
 _JSON = tuple(f".{kind}{end}" for kind in ("json", "jsonl", "ndjson") for end in _PACKED)
+_PARQUET = (".parquet", ".parq", ".pq")
 _BY_SPARK_TOO = (".gz", ".bz2")  # what Hadoop unpacks without native libraries
 
 
@@ -63,8 +64,12 @@ def read_csv(file_path: Any, **kwargs: Any) -> XShards:
         from zoo.engine.clusters.spark import readers
 
         found = _for_spark(by_spark, urls, _CSV)
+        if found is not None and all(map(storage.is_local, urls)):
+            first = pieces.first_row(_files(urls, _CSV)[0], plain)
+            return _by_spark(readers.csv_frames(by_spark, found, request, first, rows))
         if found is not None:
-            return _by_spark(readers.csv_frames(by_spark, found, request, rows))
+            first = readers.csv_first_row(by_spark, found, request)
+            return _by_spark(readers.csv_frames(by_spark, found, request, first, rows))
     files = _files(urls, _CSV)
     if OrcaContext.pandas_read_backend == "pandas":
         return _by_pandas(files, lambda some: pieces.CsvPiece(some, request), same_columns=True)
@@ -128,10 +133,14 @@ def read_parquet(file_path: Any, columns: Sequence[str] | None = None, schema: A
 
         for url in urls:
             if storage.is_local(url):
-                _found(url, (".parquet", ".parq", ".pq"))
+                _found(url, _PARQUET)
         places = [_spark_url(url) for url in urls]
-        frames = readers.parquet_frames(by_spark, places, wanted, schema, options, OrcaContext._shard_size)
-        return _by_spark(frames)
+        try:
+            return _by_spark(
+                readers.parquet_frames(by_spark, places, wanted, schema, options, OrcaContext._shard_size)
+            )
+        except readers.NotForSpark as error:
+            _log.info("Spark cannot read these Parquet files, pandas does: %s", error)
     if options:
         raise UsageError(
             f"options of Spark's Parquet reader where Spark does not read these files. Received: {sorted(options)}"
@@ -215,10 +224,7 @@ def _urls(file_path: Any) -> list[str]:
 
 
 def _found(url: str, suffixes: Sequence[str]) -> Listing:
-    try:
-        found = find(url, suffixes)
-    except UsageError as error:
-        raise UsageError(str(error).replace("no such file or directory", "No such file or directory:")) from error
+    found = find(url, suffixes)
     if not found.paths:
         raise UsageError(
             f"No such file or directory: no data file in {storage.masked(url)}. Names that start with '_' or '.' are "
@@ -282,6 +288,7 @@ def _row_groups(urls: Sequence[str], columns: list[str] | None, schema: Any) -> 
     most = max(1, session.current().slots)
     made: list[pieces.Piece] = []
     for url in urls:
+        _found(url, _PARQUET)
         shards = FileShards(url)
         wanted = shards.schema if schema is None else schema
         unknown = [name for name in columns or () if name not in wanted.names]
