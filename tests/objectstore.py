@@ -53,9 +53,8 @@ class ObjectStore:
 
     def check_keys(self, after: str) -> None:
         """Has every request but the next `after` be signed by a key that the server knows; ``"inf"`` for none."""
-        request = urllib.request.Request(  # noqa: S310
-            f"{self.endpoint}/moto-api/reset-auth", data=after.encode(), headers={"Content-Type": "text/plain"}, method="POST"
-        )
+        said = {"data": after.encode(), "headers": {"Content-Type": "text/plain"}, "method": "POST"}
+        request = urllib.request.Request(f"{self.endpoint}/moto-api/reset-auth", **said)  # noqa: S310
         urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
 
 

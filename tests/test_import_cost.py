@@ -27,7 +27,8 @@ def test_import_zoo_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "module",
-    ["zoo.common.nncontext", "zoo.orca", "zoo.orca.data", "zoo.orca.learn.metrics", "zoo.orca.learn.optimizers",
+    ["zoo.common.nncontext", "zoo.orca", "zoo.orca.data", "zoo.orca.data.file", "zoo.orca.data.pandas",
+     "zoo.orca.learn.metrics", "zoo.orca.learn.optimizers",
      "zoo.orca.learn.pytorch", "zoo.orca.learn.pytorch.callbacks", "zoo.orca.learn.tf", "zoo.orca.learn.tf2",
      "zoo.orca.learn.trigger", "zoo.util.triggers"],
 )  # fmt: skip

@@ -6,7 +6,7 @@ import logging
 import pickle
 import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,10 +29,10 @@ USES: dict[str, Callable[[str], object]] = {
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[BaseException], str]]:
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[BaseException], str]:
     """All that a user may get to see of an error: its text, cause, traceback, and the log."""
     caplog.set_level(logging.DEBUG)
-    yield lambda error: "\n".join([repr(error), *traceback.format_exception(error), caplog.text])
+    return lambda error: "\n".join([repr(error), *traceback.format_exception(error), caplog.text])
 
 
 def test_files_come_back(s3: str) -> None:

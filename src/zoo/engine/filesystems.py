@@ -39,7 +39,7 @@ _PATIENCE = {  # Hadoop's own would be minutes
 _ADVICE = (
     (
         re.compile(r"AWS Error (ACCESS_DENIED|INVALID_\w+|SIGNATURE_\w+|UNRECOGNIZED_CLIENT|EXPIRED_\w+)|status 403"),
-        "S3 refused the credentials. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they are allowed to do.",
+        "S3 refused the credentials. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do.",
     ),
     (
         re.compile(r"AWS Error (NETWORK_CONNECTION|NO_RESPONSE|REQUEST_TIMEOUT)"),

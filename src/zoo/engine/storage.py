@@ -184,7 +184,7 @@ def copy(source: str, target: str, over_write: bool = False) -> None:
             with _replacing(local_path(target)) as file:
                 shutil.copyfileobj(found, file, _COPIED)
             return
-        # Closing a remote file makes it whole, half a copy too: so the old one is not touched before the new one is there.
+        # Closing a remote file makes it whole, half a copy too: the old one stays until the new one is there.
         replaces, (files, path) = exists(target), file_system(target)
         there = f"{path}.{secrets.token_hex(4)}.tmp" if replaces else path
         try:
@@ -231,16 +231,15 @@ def make_dirs(url: str) -> None:
 
 def remove_tree(url: str) -> None:
     """Removes a file, or a directory with all that is in it; nothing where nothing is there."""
-    with explained(url, "remove"):
-        with contextlib.suppress(FileNotFoundError):
-            if is_local(url):
-                _remove_local(local_path(url))
-                return
-            kind, (files, path) = _kind(url), file_system(url)
-            if kind == "directory":
-                files.delete_dir(path)
-            elif kind == "file":
-                files.delete_file(path)
+    with explained(url, "remove"), contextlib.suppress(FileNotFoundError):
+        if is_local(url):
+            _remove_local(local_path(url))
+            return
+        kind, (files, path) = _kind(url), file_system(url)
+        if kind == "directory":
+            files.delete_dir(path)
+        elif kind == "file":
+            files.delete_file(path)
 
 
 def rename_local(old: str, new: str) -> None:

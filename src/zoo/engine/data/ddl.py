@@ -19,7 +19,9 @@ _TYPES = {
     "real": pa.float32(), "double": pa.float64(), "string": pa.string(), "varchar": pa.string(), "char": pa.string(),
     "binary": pa.binary(), "date": pa.date32(), "timestamp": pa.timestamp("us"), "timestamp_ntz": pa.timestamp("us"),
 }  # fmt: skip
-_FIELD = re.compile(r"\s*(?:`((?:[^`]|``)+)`|([^\s:`<>(),]+))\s*[:\s]\s*(.+?)\s*(?:\bnot\s+null\s*)?(?:\bcomment\s+.*)?$", re.I | re.S)
+_FIELD = re.compile(
+    r"\s*(?:`((?:[^`]|``)+)`|([^\s:`<>(),]+))\s*[:\s]\s*(.+?)\s*(?:\bnot\s+null\s*)?(?:\bcomment\s+.*)?$", re.I | re.S
+)
 _WORD = re.compile(r"\s*(\w+)\s*(?:\(([^)]*)\))?\s*$")
 _NESTED = re.compile(r"\s*(array|map|struct)\s*<(.*)>\s*$", re.I | re.S)
 

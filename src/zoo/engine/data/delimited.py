@@ -110,10 +110,10 @@ class CsvRequest:
         if len(self.names) == len(first):
             return list(self.names)
         used = self.usecols
-        if used is not None and not callable(used) and len(set(used)) == len(self.names):
-            if all(isinstance(one, int) for one in used) and all(0 <= one < len(first) for one in used):
-                at = dict(zip(sorted(set(used)), self.names, strict=True))
-                return [at.get(number, str(number)) for number in range(len(first))]
+        positions = set(used) if isinstance(used, tuple) else set()
+        if len(positions) == len(self.names) and positions <= set(range(len(first))):
+            at = dict(zip(sorted(positions), self.names, strict=True))
+            return [at.get(number, str(number)) for number in range(len(first))]
         if used is not None:
             raise UsageError(
                 f"Passed names did not match usecols. Received: {len(self.names)} names, usecols={used!r}, and a file "
@@ -222,9 +222,7 @@ def _index(index_col: Any, names: Sequence[Any]) -> tuple[Any, ...]:
         elif isinstance(one, int) and -len(names) <= one < len(names):
             found.append(names[one])
         else:
-            raise UsageError(
-                f"index_col is not in current dataframe. Received: {one!r} for the columns {list(names)}"
-            )
+            raise UsageError(f"index_col is not in current dataframe. Received: {one!r} for the columns {list(names)}")
     return tuple(found)
 
 

@@ -1,7 +1,8 @@
 """Parquet files that the ranks read themselves; their row groups are the parts.
 
 Owns: reading their footers once on the driver, reading a rank's own row groups batch by batch.
-Leaves: finding files (listing), which rank owns which part (shards), columns -> arrays (columns), local paths and masked URLs (storage).
+Leaves: finding files (listing), which rank owns which part (shards), columns -> arrays (columns), masked URLs
+(storage).
 """
 
 from __future__ import annotations

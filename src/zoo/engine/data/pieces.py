@@ -237,8 +237,7 @@ def joined(found: Sequence[Any], paths: Sequence[str], *, same_columns: bool) ->
     if same_columns:
         refuse_unlike(shapes, [f"the file {path}" for path in paths])
     goal = common(shapes)
-    made = pandas_().concat([goal.of(frame) for frame in found], ignore_index=_is_numbered(found))
-    return made
+    return pandas_().concat([goal.of(frame) for frame in found], ignore_index=_is_numbered(found))
 
 
 def refuse_unlike(shapes: Sequence[Shape], names: Sequence[str]) -> None:

@@ -121,7 +121,9 @@ def listdir(path: str) -> list[str]:
     """
     names = storage.list_names(path)
     if not names and not storage.exists(path):
-        raise StorageFailed(f"No such file or directory: {storage.masked(path)}. Check the path and where it is mounted.")
+        raise StorageFailed(
+            f"No such file or directory: {storage.masked(path)}. Check the path and where it is mounted."
+        )
     return names
 
 

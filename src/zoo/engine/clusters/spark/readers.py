@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ def reads(session: SparkSession, url: str) -> bool:
     if not found or is_connect(session):
         return True
     hadoop = session.sparkContext._jvm.org.apache.hadoop.fs.FileSystem  # type: ignore[union-attr]
-    from py4j.protocol import Py4JJavaError
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 
     try:
         hadoop.getFileSystemClass(scheme, session.sparkContext._jsc.hadoopConfiguration())
@@ -181,7 +182,9 @@ def _options(request: CsvRequest) -> dict[str, str]:
         if given.get(name) is not None:
             options[option] = str(given[name])
     own = {name: given[name] for name in CSV_OPTIONS & given.keys()}
-    return options | {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in own.items()}
+    return options | {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in own.items()
+    }
 
 
 def _as_text(
@@ -193,7 +196,9 @@ def _as_text(
     positions = [f"_{at}" for at in range(len(first))]
     distinct = header and all(first) and len({str(cell).lower() for cell in first}) == len(first)
     names = [str(cell) for cell in first] if distinct else positions
-    reader = session.read.options(**options).options(header=str(header).lower(), enforceSchema=str(not distinct).lower())
+    reader = session.read.options(**options).options(
+        header=str(header).lower(), enforceSchema=str(not distinct).lower()
+    )
     schema = StructType([StructField(name, StringType()) for name in names])
     return reader.schema(schema).csv(list(urls)).toDF(*positions)
 
@@ -222,9 +227,9 @@ def _kinds(texts: DataFrame, forced: Mapping[str, bool]) -> dict[str, str]:
             column.rlike(_NUMBER),
         )
         asked += [F.count_if(test) for test in tests]
-    rows, *found = next(iter(texts.select(*asked).collect()))
-    found = iter(found)
-    return {name: _TEXT if text else _kind(rows, *(next(found) for _ in range(5))) for name, text in forced.items()}
+    ((rows, *found),) = texts.select(*asked).collect()
+    told = iter(found)
+    return {name: _TEXT if text else _kind(rows, *islice(told, 5)) for name, text in forced.items()}
 
 
 def _kind(rows: int, present: int, booleans: int, whole: int, fitting: int, numbers: int) -> str:
@@ -278,8 +283,9 @@ class _FromCsv:
 
 def _is_text(dtype: Any) -> bool:
     """Whether cells stay as they are written; categories are such texts, too, unless they are named."""
-    kind = pandas_().api.types.pandas_dtype(dtype)
-    return kind == object or kind.kind == "U" or (kind == "category" and kind.categories is None)
+    api = pandas_().api.types
+    kind = api.pandas_dtype(dtype)
+    return bool(api.is_object_dtype(kind) or kind.kind == "U" or (kind == "category" and kind.categories is None))
 
 
 def _stays(dtype: Any) -> bool:
@@ -375,7 +381,7 @@ def _told(text: str) -> ZooError | None:
         )
     if malformed:
         return DataError(
-            f"Error tokenizing data: {malformed[0].strip()}{where}. Lines have fewer or more cells than the first one. "
-            "If cells hold line breaks, give multiLine=True; OrcaContext.pandas_read_backend = 'pandas' pads short lines."
+            f"Error tokenizing data: {malformed[0].strip()}{where}. Lines have fewer or more cells than the first. If "
+            "cells hold line breaks, give multiLine=True; OrcaContext.pandas_read_backend = 'pandas' pads short lines."
         )
     return None

@@ -136,9 +136,7 @@ def read_parquet(file_path: Any, columns: Sequence[str] | None = None, schema: A
                 _found(url, _PARQUET)
         places = [_spark_url(url) for url in urls]
         try:
-            return _by_spark(
-                readers.parquet_frames(by_spark, places, wanted, schema, options, OrcaContext._shard_size)
-            )
+            return _by_spark(readers.parquet_frames(by_spark, places, wanted, schema, options, OrcaContext._shard_size))
         except readers.NotForSpark as error:
             _log.info("Spark cannot read these Parquet files, pandas does: %s", error)
     if options:
@@ -172,7 +170,9 @@ def _for_spark(spark: Any, urls: Sequence[str], suffixes: Sequence[str]) -> list
     if any(path.endswith(_PACKED[1:]) and not path.endswith(_BY_SPARK_TOO) for path in told):
         return None
     if not told:
-        raise UsageError(f"No columns to parse from file: all files are empty in {', '.join(map(storage.masked, urls))}")
+        raise UsageError(
+            f"No columns to parse from file: all files are empty in {', '.join(map(storage.masked, urls))}"
+        )
     return told
 
 
@@ -238,9 +238,13 @@ def _files(urls: Sequence[str], suffixes: Sequence[str]) -> list[pieces.DataFile
     files = []
     for url in urls:
         found = _found(url, suffixes)
-        files += [pieces.DataFile(found.files, path) for path, size in zip(found.paths, found.sizes, strict=True) if size]
+        files += [
+            pieces.DataFile(found.files, path) for path, size in zip(found.paths, found.sizes, strict=True) if size
+        ]
     if not files:
-        raise UsageError(f"No columns to parse from file: all files are empty in {', '.join(map(storage.masked, urls))}")
+        raise UsageError(
+            f"No columns to parse from file: all files are empty in {', '.join(map(storage.masked, urls))}"
+        )
     return files
 
 
@@ -274,16 +278,19 @@ def _by_spark(frames: Any) -> XShards:
 
 
 def _by_pandas(
-    files: Sequence[pieces.DataFile], piece: Callable[[tuple[pieces.DataFile, ...]], pieces.Piece], *, same_columns: bool
+    files: Sequence[pieces.DataFile],
+    piece: Callable[[tuple[pieces.DataFile, ...]], pieces.Piece],
+    *,
+    same_columns: bool,
 ) -> XShards:
     groups = pieces.spread(files, max(1, session.current().slots))
     return _alike(_read([piece(group) for group in groups]), same_columns=same_columns)
 
 
 def _row_groups(urls: Sequence[str], columns: list[str] | None, schema: Any) -> XShards:
-    from zoo.engine.data.files import FileShards
-
     import pyarrow as pa
+
+    from zoo.engine.data.files import FileShards
 
     most = max(1, session.current().slots)
     made: list[pieces.Piece] = []
