@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import os
+import shutil
+import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.engine import session
+import objectstore
+from zoo.engine import session, storage
+from zoo.engine.clusters.spark import readers
 from zoo.engine.data import ddl, pieces
 from zoo.engine.data.delimited import CsvRequest
-from zoo.engine.errors import ColumnNotFound, DataError, UsageError, WorkerFailed
+from zoo.engine.data.objects import collected
+from zoo.engine.errors import ColumnNotFound, DataError, StorageFailed, UsageError, WorkerFailed
 from zoo.orca import OrcaContext
 from zoo.orca.data import XShards, file
 from zoo.orca.data.pandas import read_csv, read_json, read_parquet
@@ -52,17 +57,18 @@ def python() -> Iterator[None]:
     session.end()
 
 
-@pytest.fixture(params=["spark", "pandas"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    OrcaContext.pandas_read_backend = request.param
+@pytest.fixture(params=["python-spark", "python-pandas", "spark-spark"])
+def reader(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where files are read, and by which backend."""
+    place, backend = request.param.split("-")
+    OrcaContext.pandas_read_backend = backend
+    if place == "spark":
+        request.getfixturevalue("spark")
+        session.adopt()
+    else:
+        session.begin_local(2)
     yield request.param
-    OrcaContext.pandas_read_backend = "spark"
-
-
-@pytest.fixture
-def by_pandas() -> Iterator[None]:
-    OrcaContext.pandas_read_backend = "pandas"
-    yield
+    session.end()
     OrcaContext.pandas_read_backend = "spark"
 
 
@@ -95,7 +101,13 @@ def plain(folder: Path, **how: Any) -> pd.DataFrame:
 # --- CSV --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_directory(place: str, backend: str, folder: Path) -> None:
+EVERYWHERE = pytest.mark.parametrize(
+    "reader", ["python-spark", "python-pandas", "spark-spark", "spark-pandas"], indirect=True
+)
+
+
+@EVERYWHERE
+def test_a_directory(reader: str, folder: Path) -> None:
     shards = read_csv(str(folder))
     assert shards.num_partitions() == len(shards.collect()) == 2 and len(shards) == 8
     same(whole(shards), plain(folder))
@@ -104,7 +116,6 @@ def test_a_directory(place: str, backend: str, folder: Path) -> None:
 
 def test_a_file_a_glob_and_a_list(place: str, folder: Path) -> None:
     expected = plain(folder)
-    same(whole(read_csv(folder / "a.csv")), expected[:5])
     same(whole(read_csv(f"file://{folder.parent}/data*/?.csv*")), expected)
     same(whole(read_csv([str(folder / "b.csv.gz"), folder / "a.csv"])), expected)
 
@@ -122,7 +133,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # arguments, and th
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+ON_SPARK = ("types by name", "types by position", "one type", "names of some columns", "missing values")
+
+
+@pytest.mark.parametrize(
+    ("place", "case"),
+    [*(("python", case) for case in CASES), *(("spark", case) for case in ON_SPARK)],
+    indirect=["place"],
+)
 def test_arguments_mean_what_they_mean_to_pandas(place: str, folder: Path, case: str) -> None:
     given, to_pandas = CASES[case]
     got = whole(read_csv(str(folder), **given), by=None)
@@ -141,7 +159,6 @@ def test_an_index_and_a_squeezed_column(place: str, folder: Path) -> None:
     same(frame, pd.read_csv(folder / "a.csv", index_col=[0, 3]))
     (two,) = read_csv(folder / "a.csv", usecols=[0, 1], squeeze=True).collect()
     assert two.shape == (5, 2)
-    assert sorted(read_csv(str(folder), usecols=["code"], squeeze=True).collect()[0]) != []
 
 
 def test_columns_without_a_header_are_numbered_as_text(place: str, folder: Path) -> None:
@@ -177,20 +194,20 @@ def test_doubled_and_missing_names(place: str, tmp_path: Path) -> None:
     same(got, pd.read_csv(tmp_path / "x.csv", usecols=[1, 4]))
 
 
-def test_all_shards_have_the_same_types(place: str, backend: str, tmp_path: Path) -> None:
+def test_all_shards_have_the_same_types(reader: str, tmp_path: Path) -> None:
     for name, cell in (("a", "1"), ("b", ""), ("c", "2.5")):
         (tmp_path / f"{name}.csv").write_text(f"n,s\n{cell},{cell}{name}\n")
     dtypes = {tuple(map(str, frame.dtypes)) for frame in read_csv(str(tmp_path)).collect()}
     assert dtypes == {("float64", "object")}
 
 
-def test_a_header_alone(place: str, backend: str, tmp_path: Path) -> None:
+def test_a_header_alone(reader: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a,b\n")
     shards = read_csv(tmp_path / "x.csv")
     assert len(shards) == 0 and [list(frame.columns) for frame in shards.collect()] in ([["a", "b"]], [])
 
 
-def test_shards_of_at_most_so_many_rows(place: str, folder: Path, backend: str) -> None:
+def test_shards_of_at_most_so_many_rows(reader: str, folder: Path) -> None:
     OrcaContext._shard_size = 2
     try:
         shards = read_csv(str(folder))
@@ -225,7 +242,7 @@ def test_a_large_file_is_cut_in_pieces(on_spark: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_csv, read_json, read_parquet])
-def test_no_such_path(place: str, backend: str, tmp_path: Path, read: Any) -> None:
+def test_no_such_path(reader: str, tmp_path: Path, read: Any) -> None:
     how = {"lines": True} if read is read_json else {}
     for path in (tmp_path / "none", tmp_path / "none*.csv", [tmp_path / "none"]):
         with pytest.raises(UsageError, match="No such file or directory.*none"):
@@ -235,13 +252,13 @@ def test_no_such_path(place: str, backend: str, tmp_path: Path, read: Any) -> No
         read(tmp_path, **how)
 
 
-def test_empty_files(place: str, backend: str, tmp_path: Path) -> None:
+def test_empty_files(reader: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("")
     with pytest.raises(UsageError, match="No columns to parse from file.*empty in .*x.csv"):
         read_csv(tmp_path / "x.csv")
 
 
-def test_malformed_lines(place: str, backend: str, tmp_path: Path) -> None:
+def test_malformed_lines(reader: str, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n3,4,5\n")
     with pytest.raises(DataError, match="Error tokenizing data(.|\n)*bad.csv"):
         read_csv(tmp_path / "bad.csv")
@@ -253,7 +270,7 @@ def test_malformed_lines(place: str, backend: str, tmp_path: Path) -> None:
         read_csv(tmp_path / "cut.csv.gz")
 
 
-def test_files_with_different_columns(place: str, backend: str, tmp_path: Path) -> None:
+def test_files_with_different_columns(reader: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     (tmp_path / "b.csv").write_text("a,c\n1,2\n")
     with pytest.raises(DataError, match="(?s)different headers|has the columns.*usecols"):
@@ -294,6 +311,34 @@ def test_mistakes_on_spark(on_spark: Any, folder: Path) -> None:
         read_csv(folder / "lines.csv")
 
 
+def test_paths_that_only_spark_knows(on_spark: Any, folder: Path) -> None:
+    """As with HDFS, which only Spark's Hadoop may reach: nothing is looked at from Python."""
+    request, there = CsvRequest.of({"usecols": ["id", "code"], "dtype": {"code": str}}), folder.parent / "there"
+    urls = [f"file://{there}"]
+    with pytest.raises(UsageError, match="Path does not exist: No such file or directory: .*there"):
+        readers.csv_first_row(on_spark, urls, request)
+    there.mkdir()
+    (there / "empty.csv").write_text("")
+    with pytest.raises(UsageError, match="No columns to parse from file"):
+        readers.csv_first_row(on_spark, urls, request)
+    for name in ("a.csv", "b.csv.gz", "_SUCCESS"):
+        shutil.copy(folder / name, there)
+    first = readers.csv_first_row(on_spark, urls, request)
+    assert first == list(ROWS.columns)
+    frames = readers.csv_frames(on_spark, urls, request, first, None)
+    found = pd.concat([item.value for item in collected(frames)])
+    assert sum(readers.counts(frames)) == 2 and sorted(found["code"]) == sorted(ROWS["code"])
+
+
+def test_a_name_node_that_is_not_there(on_spark: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for read in (read_csv, read_json, read_parquet):
+            with pytest.raises(StorageFailed, match=f"could not reach 127.0.0.1:{port}, which is named by the path"):
+                read(f"hdfs://127.0.0.1:{port}/x", **({"lines": True} if read is read_json else {}))
+
+
 @pytest.mark.parametrize("path", [None, 3, [], [None], "", {"a": 1}])
 def test_what_is_no_path(python: None, path: Any) -> None:
     for read in (read_csv, read_json, read_parquet):
@@ -309,7 +354,7 @@ def test_a_type_that_does_not_fit(place: str, folder: Path) -> None:
 # --- JSON, Parquet ----------------------------------------------------------------------------------------------------
 
 
-def test_json_lines(place: str, backend: str, tmp_path: Path) -> None:
+def test_json_lines(reader: str, tmp_path: Path) -> None:
     ROWS[:5].to_json(tmp_path / "a.json", orient="records", lines=True, force_ascii=False)
     ROWS[5:].drop(columns="x").to_json(tmp_path / "b.jsonl.gz", orient="records", lines=True)
     shards = read_json(tmp_path, lines=True, dtype={"code": str})
@@ -321,14 +366,19 @@ def test_json_lines(place: str, backend: str, tmp_path: Path) -> None:
         read_json(tmp_path / "c.json", lines=True)
 
 
-@pytest.mark.parametrize("orient", ["columns", "records", "split"])
+@pytest.mark.parametrize(
+    ("place", "orient"),
+    [("python", "columns"), ("python", "split"), ("python", "records"), ("spark", "columns")],
+    indirect=["place"],
+)
 def test_json_of_every_orientation(place: str, tmp_path: Path, orient: str) -> None:
     ROWS.to_json(tmp_path / "a.json", orient=orient)
     (got,) = read_json(tmp_path / "a.json", orient=orient, dtype={"code": str}).collect()
     same(got, ROWS)
 
 
-def test_parquet(place: str, backend: str, tmp_path: Path) -> None:
+@EVERYWHERE
+def test_parquet(reader: str, tmp_path: Path) -> None:
     rows = ROWS.assign(at=pd.date_range("2024-03-30 23:00", periods=8, freq="h"))
     for number, part in enumerate((rows[:3], rows[3:])):
         (tmp_path / f"day={number}").mkdir()
@@ -359,28 +409,33 @@ def test_options_of_spark_where_there_is_none(python: None, tmp_path: Path) -> N
 # --- S3 ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def keys_on_executors(place: str, s3: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What spark.executorEnv.AWS_ACCESS_KEY_ID and its kin do: Spark's Python workers have the keys."""
-    names = [name for name in os.environ if name.startswith("AWS_")]
-    given = request.getfixturevalue("spark").sparkContext.environment if place == "spark" else {}
-    given.update({name: os.environ[name] for name in names})
-    yield
-    for name in names:
-        del given[name]
-
-
-def test_files_on_s3(place: str, s3: str, keys_on_executors: None, folder: Path, tmp_path: Path) -> None:
+def test_files_on_s3(python: None, s3: str, folder: Path, tmp_path: Path) -> None:
     file.put_local_dir_to_remote(str(folder), f"{s3}/csv")
-    same(whole(read_csv(f"{s3}/csv")), plain(folder))  # pip's Spark has no file system for S3: pandas reads
+    same(whole(read_csv(f"{s3}/csv")), plain(folder))
     same(whole(read_csv(f"{s3}/csv/*.gz", usecols=["id", "on"])), ROWS[5:][["id", "on"]].reset_index(drop=True))
     ROWS.to_json(tmp_path / "x.json", orient="records", lines=True)
     ROWS.to_parquet(tmp_path / "x.parquet")
     for name in ("x.json", "x.parquet"):
         file.put_local_file_to_remote(str(tmp_path / name), f"{s3}/{name}")
     assert len(read_json(f"{s3}/x.json", lines=True)) == len(read_parquet(f"{s3}/x.parquet")) == 8
-    with pytest.raises(UsageError, match=f"No such file or directory.*{s3}/none"):
-        read_csv(f"{s3}/none")
+    for read in (read_csv, read_parquet):
+        with pytest.raises(UsageError, match=f"No such file or directory.*{s3}/none"):
+            read(f"{s3}/none")
+
+
+def test_files_on_s3_where_spark_has_no_client(
+    on_spark: Any, object_store: objectstore.ObjectStore, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The URL's own server and keys reach the executors, whose environment has none."""
+    caplog.set_level("INFO", "zoo")
+    host, name = object_store.endpoint.removeprefix("http://"), uuid.uuid4().hex
+    options = f"?endpoint_override={host}&scheme=http"
+    for one in ("a.csv", "b.csv.gz"):
+        url = f"s3://KEY:{objectstore.SECRET}@bucket/{name}/{one}{options}"
+        storage.write_atomically(url, (folder / one).read_bytes())
+    shards = read_csv(f"s3://KEY:{objectstore.SECRET}@bucket/{name}{options}")
+    same(whole(shards), plain(folder))
+    assert "Spark has no file system for s3://***@bucket" in caplog.text and objectstore.SECRET not in caplog.text
 
 
 # --- laws -------------------------------------------------------------------------------------------------------------

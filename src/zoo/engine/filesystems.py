@@ -82,6 +82,17 @@ def connect(url: str) -> tuple[Any, str]:
     return found
 
 
+def check_name_node(url: str) -> None:
+    """Raises StorageFailed where nobody listens at the host and port of an ``hdfs://`` URL.
+
+    Others find this out by themselves; Hadoop's client would try for minutes. A host without a port may be the name of
+    a pair of name nodes, which only Hadoop's configuration knows.
+    """
+    found = urlsplit(url)
+    if found.scheme == "hdfs" and found.port is not None:
+        _reach(found.hostname or "", found.port, "the path")
+
+
 def advice(text: str) -> str:
     """What to do about the text of a remote file system's error; empty where it says nothing that is known."""
     return next((told for pattern, told in _ADVICE if pattern.search(text)), "")
@@ -143,9 +154,8 @@ def _region(bucket: str, has_endpoint: bool) -> str:
 def _hadoop(kind: str, rest: str) -> tuple[Any, str]:
     from pyarrow.fs import HadoopFileSystem
 
+    check_name_node(f"{kind}://{rest}")
     found = urlsplit(f"hdfs://{rest}")
-    if found.port is not None:  # a name without a port may be one of a pair of name nodes, which is no host
-        _reach(found.hostname or "", found.port, "the path")
     host = found.hostname or "default"
     try:
         files = HadoopFileSystem(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from zoo.engine import storage
 from zoo.engine.clusters.spark.connect import is_connect
 from zoo.engine.clusters.spark.faults import in_own_words
 from zoo.engine.clusters.spark.frames import FrameShards
@@ -368,6 +369,7 @@ def _in_words_of_readers() -> Iterator[None]:
 
 
 def _told(text: str) -> ZooError | None:
+    text = storage.masked(text)
     path, header, malformed, file = (pattern.search(text) for pattern in (_PATH, _HEADER, _MALFORMED, _FILE))
     where = f" in the file {file[1].rstrip('.,')}" if file else ""
     if "PARQUET_TYPE_ILLEGAL" in text or "PARQUET_TYPE_NOT_SUPPORTED" in text:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from zoo.engine import session, storage
+from zoo.engine import filesystems, session, storage
 from zoo.engine.data import ddl, pieces
 from zoo.engine.data.delimited import CsvRequest
 from zoo.engine.data.held import gather
@@ -179,7 +179,10 @@ def _for_spark(spark: Any, urls: Sequence[str], suffixes: Sequence[str]) -> list
 def _readable(spark: Any, url: str) -> bool:
     from zoo.engine.clusters.spark import readers
 
-    if storage.is_local(url) or readers.reads(spark, _spark_url(url)):
+    if storage.is_local(url):
+        return True
+    filesystems.check_name_node(url)
+    if readers.reads(spark, _spark_url(url)):
         return True
     _log.info("Spark has no file system for %s; pandas reads it, file by file.", storage.masked(url))
     return False
