@@ -48,8 +48,8 @@ def read_csv(file_path: Any, **kwargs: Any) -> XShards:
             each file is read whole.
 
     Returns:
-        shards in the order of the files: a DataFrame (or, with `squeeze` and one column, a Series) for each of Spark's
-        splits, or for each partition of whole files. All have the same columns and dtypes.
+        a DataFrame (or, with `squeeze` and one column, a Series) for each of Spark's splits, which begin with the
+        largest file, or for each partition of whole files, in their order. All have the same columns and dtypes.
 
     Raises:
         UsageError: no such path, only empty files, an unknown argument, columns that are not in the files.
@@ -88,7 +88,7 @@ def read_json(file_path: Any, **kwargs: Any) -> XShards:
             others are read whole.
 
     Returns:
-        shards in the order of the files. All have all columns, in the order in which they appear; NaN where a record
+        shards as those of `read_csv`. All have all columns, in the order in which they appear; NaN where a record
         lacks one.
 
     Raises:
@@ -120,7 +120,7 @@ def read_parquet(file_path: Any, columns: Sequence[str] | None = None, schema: A
         **options: of Spark's reader (``mergeSchema``, ...); only where Spark reads.
 
     Returns:
-        shards in the order of the files: one for each of Spark's splits, or for each partition's row groups.
+        a DataFrame for each of Spark's splits, or for each partition's row groups, in the order of the files.
 
     Raises:
         UsageError: no such path, no Parquet, files with different columns, options where Spark does not read.
