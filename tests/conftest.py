@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing.util
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+import objectstore
 import sharedspark
 from leftovers import ExpectedLeftovers, carrying, clear_away, end, left_after_grace, picture, within
 
@@ -89,6 +91,22 @@ def spark(expected_leftovers: ExpectedLeftovers, tmp_path_factory: pytest.TempPa
     yield started.session
     SHARED.clear()
     sharedspark.stop(started)
+
+
+@pytest.fixture(scope="session")
+def object_store(expected_leftovers: ExpectedLeftovers) -> Iterator[objectstore.ObjectStore]:
+    """The local S3 server that all tests share, started by the first that asks; it has a bucket ``bucket``."""
+    with contextlib.ExitStack() as stack:
+        with expected_leftovers.during():
+            started = stack.enter_context(objectstore.running())
+        yield started
+
+
+@pytest.fixture
+def s3(object_store: objectstore.ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A directory of this test's own on the S3 server, as a URL; this process has its keys."""
+    object_store.use(monkeypatch)
+    return f"s3://bucket/{uuid.uuid4().hex}"
 
 
 @pytest.fixture

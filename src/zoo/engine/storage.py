@@ -1,8 +1,9 @@
-"""The few things zoo does with files, on local disks and behind any fsspec URL (``s3://``, ``hdfs://``, ``memory://``).
+"""The few things zoo does with files, on local disks and behind URLs (``s3://``, ``hdfs://``, any of fsspec's).
 
 Owns: which paths are local, writing that leaves the old bytes or the new ones and nothing between, errors that name
 the path, the cause and the way out.
-Leaves: what the bytes mean (checkpoint, events); credentials, which each fsspec package finds by itself.
+Leaves: what the bytes mean (checkpoint, events); S3's and HDFS's connections (filesystems); credentials, which each
+file system finds by itself.
 
 A local path may be written ``/x``, ``x``, ``~/x``, ``file:/x`` or ``file:///x``.
 """
@@ -19,21 +20,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
+from zoo.engine import filesystems
 from zoo.engine.errors import MissingDependency, StorageFailed, UsageError, ZooError
-
-if TYPE_CHECKING:
-    import pyarrow.fs as pafs
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `C:/x` is a path
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
 _SECRET = re.compile(r"(?i)(\b(?:password|passwd|pwd|secret|token)\s*=\s*)[^\s;&,)'\"]+")
-_NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
-_COPIED = 8 << 20  # bytes at once
+_COPIED = 1 << 20  # bytes of a copy at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -62,13 +60,45 @@ def local_path(url: str) -> Path:
 
 
 def masked(text: str) -> str:
-    """`text` with the user, password and query of every URL in it, and every ``password=``, replaced by ``***``."""
+    """`text` with every URL's user, password and query, every ``password=``, and AWS's secrets replaced by ``***``."""
+    for name in filesystems.SECRETS:
+        if os.environ.get(name):
+            text = text.replace(os.environ[name], "***")
     return _SECRET.sub(r"\1***", _QUERY.sub(r"\1?***", _USER.sub(r"\1\2***@", text)))
 
 
 def shown(url: str) -> str:
     """A URL without credentials, or a whole local path; without a slash at its end."""
     return masked(str(local_path(url).absolute()) if is_local(url) else url).rstrip("/") or "/"
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The `pyarrow.fs.FileSystem` that a path or URL belongs to, and the path within it.
+
+    Raises:
+        StorageFailed: its host does not answer; within seconds.
+        UsageError: no file system is known for the URL's scheme.
+        MissingDependency: the package that the scheme needs is not installed.
+    """
+    from pyarrow import fs
+
+    with explained(url, "reach"):
+        if is_local(url):
+            return fs.LocalFileSystem(), str(local_path(url).absolute())
+        if filesystems.is_native(_scheme_of(url)):
+            return filesystems.connect(url)
+        remote, path = _by_fsspec(url)
+        return fs.PyFileSystem(fs.FSSpecHandler(remote)), path
+
+
+def _kind(url: str) -> str | None:
+    """``"file"`` or ``"directory"`` behind a URL; None where nothing is there."""
+    from pyarrow.fs import FileType
+
+    with explained(url, "look for"):
+        files, path = file_system(url)
+        found = files.get_file_info(path).type
+    return {FileType.NotFound: None, FileType.File: "file"}.get(found, "directory")
 
 
 def join(url: str, *names: str) -> str:
@@ -82,24 +112,28 @@ def exists(url: str) -> bool:
     """Whether a file or a directory is there."""
     if is_local(url):
         return local_path(url).exists()
-    with explained(url, "look for"):
-        files, path = _remote(url)
-        return bool(files.exists(path))
+    return _kind(url) is not None
+
+
+def is_file(url: str) -> bool:
+    """Whether a file is there."""
+    if is_local(url):
+        return local_path(url).is_file()
+    return _kind(url) == "file"
 
 
 def list_names(url: str) -> list[str]:
     """The names of the files and directories right below `url`, sorted; none where nothing is there."""
     with explained(url, "list"):
-        try:
-            if is_local(url):
+        if is_local(url):
+            with contextlib.suppress(FileNotFoundError):
                 return sorted(os.listdir(local_path(url)))
-            files, path = _remote(url)
-            files.invalidate_cache()  # another process may have written since this one looked
-            children = files.ls(path, detail=False)
-        except FileNotFoundError:
             return []
-    below = {str(child).rstrip("/") for child in children} - {path.rstrip("/")}  # s3 may list the directory itself
-    return sorted(child.rpartition("/")[2] for child in below)
+        from pyarrow.fs import FileSelector
+
+        files, path = file_system(url)
+        children = files.get_file_info(FileSelector(path, allow_not_found=True))
+    return sorted({str(child.path).rstrip("/").rpartition("/")[2] for child in children})
 
 
 def read_bytes(url: str) -> bytes:
@@ -111,8 +145,9 @@ def read_bytes(url: str) -> bytes:
     with explained(url, "read"):
         if is_local(url):
             return local_path(url).read_bytes()
-        files, path = _remote(url)
-        return bytes(files.cat_file(path))
+        files, path = file_system(url)
+        with files.open_input_file(path) as file:
+            return bytes(file.read())
 
 
 def write_atomically(url: str, data: bytes) -> None:
@@ -127,8 +162,9 @@ def write_atomically(url: str, data: bytes) -> None:
         if is_local(url):
             _write_local(local_path(url), data)
         else:
-            files, path = _remote(url)
-            files.pipe_file(path, data)
+            files, path = file_system(url)
+            with files.open_output_stream(path, compression=None) as file:
+                file.write(data)
 
 
 def open_for_writing(url: str) -> BinaryIO:
@@ -137,8 +173,45 @@ def open_for_writing(url: str) -> BinaryIO:
         if is_local(url):
             local_path(url).parent.mkdir(parents=True, exist_ok=True)
             return open(local_path(url), "wb")
-        files, path = _remote(url)
-        return cast(BinaryIO, files.open(path, "wb"))
+        files, path = file_system(url)
+        return cast(BinaryIO, files.open_output_stream(path, compression=None))
+
+
+def copy(source: str, target: str, over_write: bool = False) -> None:
+    """Copies a file, piece by piece; `target`, whose directory is made, is the whole file or what it was before.
+
+    Raises:
+        StorageFailed: no such file, or it cannot be written.
+        UsageError: `target` is there and is not to be replaced.
+    """
+    if not over_write and exists(target):
+        raise UsageError(f"{masked(target)} is there already. Give over_write=True to replace it, or another path.")
+    with contextlib.closing(open_for_reading(source)) as found, explained(target, "write"):
+        if is_local(target):
+            with _replacing(local_path(target)) as file:
+                shutil.copyfileobj(found, file, _COPIED)
+        else:
+            _send(found, target)
+
+
+def open_for_reading(url: str) -> BinaryIO:
+    """A file open for reading.
+
+    Raises:
+        StorageFailed: it is not there or cannot be read.
+    """
+    with explained(url, "read"):
+        if is_local(url):
+            return open(local_path(url), "rb")
+        files, path = file_system(url)
+        return cast(BinaryIO, files.open_input_file(path))
+
+
+def set_mode(url: str, mode: int) -> None:
+    """Sets a file's permissions; nothing where the file system has none that can be set."""
+    with explained(url, "set the permissions of"):
+        if is_local(url):
+            local_path(url).chmod(mode)
 
 
 @contextmanager
@@ -151,8 +224,16 @@ def new_file(url: str) -> Iterator[BinaryIO]:
     Raises:
         StorageFailed: the disk is full, permission is missing, ...
     """
-    with _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
-        yield file
+    if is_local(url):
+        with explained(url, "write"), _replacing(local_path(url)) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as collected:
+        with explained(tempfile.gettempdir(), "write"):
+            yield collected
+        collected.seek(0)
+        with explained(url, "write"):
+            _send(collected, url)
 
 
 def make_dirs(url: str) -> None:
@@ -161,21 +242,21 @@ def make_dirs(url: str) -> None:
         if is_local(url):
             _make_local(local_path(url))
         else:
-            files, path = _remote(url)
-            files.makedirs(path, exist_ok=True)
+            files, path = file_system(url)
+            files.create_dir(path, recursive=True)
 
 
 def remove_tree(url: str) -> None:
     """Removes a file, or a directory with all that is in it; nothing where nothing is there."""
-    with explained(url, "remove"):
-        try:
-            if is_local(url):
-                _remove_local(local_path(url))
-            else:
-                files, path = _remote(url)
-                files.rm(path, recursive=True)
-        except FileNotFoundError:
+    with explained(url, "remove"), contextlib.suppress(FileNotFoundError):
+        if is_local(url):
+            _remove_local(local_path(url))
             return
+        kind, (files, path) = _kind(url), file_system(url)
+        if kind == "directory":
+            files.delete_dir(path)
+        elif kind == "file":
+            files.delete_file(path)
 
 
 def rename_local(old: str, new: str) -> None:
@@ -183,26 +264,6 @@ def rename_local(old: str, new: str) -> None:
     with explained(new, "write"):
         os.rename(local_path(old), local_path(new))
         _sync_directory(local_path(new).parent)
-
-
-def arrow_file_system(url: str) -> tuple[pafs.FileSystem, str]:
-    """Arrow's file system of a path or URL, and the path within it: for listing and reading many files at once.
-
-    Raises:
-        StorageFailed: it cannot be reached.
-    """
-    import pyarrow.fs as pafs  # writing a few bytes does without
-
-    if is_local(url):
-        return pafs.LocalFileSystem(), str(local_path(url).absolute())
-    scheme, _, rest = url.partition("://")
-    with explained(url, "reach"):
-        if scheme.lower() in _NATIVE:
-            files, path = pafs.FileSystem.from_uri(f"{_NATIVE[scheme.lower()]}://{rest}")
-            return files, path
-        remote, path = _remote(url)
-        remote.invalidate_cache()  # another process may have written since this one looked
-        return pafs.PyFileSystem(pafs.FSSpecHandler(remote)), path
 
 
 @contextmanager
@@ -235,14 +296,19 @@ def _reason(error: Exception) -> str:
         return "it does not exist. Check the path; every machine of the cluster must see it under this name."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file is where a directory should be. Remove it, or choose another directory."
-    text = os.strerror(number) if number and isinstance(error, OSError) else masked(str(error))
-    return f"{type(error).__name__}: {text}. Check the path, the network and this user's rights there."
+    text = os.strerror(number) if number and isinstance(error, OSError) else masked(str(error)).rstrip(". ")
+    advice = filesystems.advice(text) or "Check the path, the network and this user's rights there."
+    return f"{type(error).__name__}: {text}. {advice}"
 
 
-def _remote(url: str) -> tuple[Any, str]:
+def _scheme_of(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def _by_fsspec(url: str) -> tuple[Any, str]:
     import fsspec  # 80 ms that local paths need not pay
 
-    scheme = url.partition(":")[0].lower()
+    scheme = _scheme_of(url)
     try:
         files, path = fsspec.core.url_to_fs(_with_authority(url))
     except ImportError as error:
@@ -256,6 +322,7 @@ def _remote(url: str) -> tuple[Any, str]:
             f"no file system is known for {scheme}:// paths. Received: {masked(url)}. "
             "Use a local path, s3://, gs://, abfs://, hdfs://, or install the fsspec package of yours."
         ) from error
+    files.invalidate_cache()  # another process may have written since this one looked
     return files, str(path)
 
 
@@ -272,18 +339,13 @@ def _make_local(path: Path) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
-    with _whole(path) as file:
+    with _replacing(path) as file:
         file.write(data)
 
 
 @contextmanager
-def _new_local(path: Path) -> Iterator[BinaryIO]:
-    with explained(str(path), "write"), _whole(path) as file:
-        yield file
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block has ended without an error."""
     _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -299,30 +361,20 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
     _sync_directory(path.parent)
 
 
-@contextmanager
-def _new_remote(url: str) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile() as collected:
-        with explained(tempfile.gettempdir(), "write"):
-            yield collected
-        with explained(url, "write"):
-            _send(collected, url)
-
-
-def _send(collected: BinaryIO, url: str) -> None:
-    files, path = _remote(url)
-    size = collected.tell()
-    collected.seek(0)
-    files.makedirs(path.rpartition("/")[0], exist_ok=True)
-    target = files.open(path, "wb")
+def _send(source: BinaryIO, url: str) -> None:
+    """Copies to another file system. Closing a file there makes it whole, half a copy, too; an old one stays till then."""
+    replaces, (files, path) = exists(url), file_system(url)
+    there = f"{path}.{secrets.token_hex(4)}.tmp" if replaces else path
     try:
-        shutil.copyfileobj(collected, target, _COPIED)
+        with files.open_output_stream(there, compression=None) as file:
+            shutil.copyfileobj(source, file, _COPIED)
     except BaseException:
         with contextlib.suppress(Exception):
-            target.discard()  # what was begun must not appear; not every file system can do so
+            files.delete_file(there)
         raise
-    target.close()
-    if files.size(path) != size:
-        raise StorageFailed(f"{masked(url)} has {files.size(path)} of {size} bytes after writing. Write it again.")
+    if replaces:
+        files.delete_file(path)
+        files.move(there, path)
 
 
 def _sync_directory(path: Path) -> None:

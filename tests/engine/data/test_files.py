@@ -172,7 +172,7 @@ def test_fsspec_urls(tree: Path) -> None:
 
 
 def test_no_data(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"no file or directory {tmp_path}/none. Check"):
+    with pytest.raises(UsageError, match=f"No such file or directory: {tmp_path}/none. Check"):
         FileShards(f"{tmp_path}/none")
     with pytest.raises(UsageError, match=f"no Parquet file in {tmp_path}/no.*. Names"):
         FileShards(f"{tmp_path}/no*")

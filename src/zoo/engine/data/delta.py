@@ -38,7 +38,7 @@ def is_table(url: str) -> bool:
     Raises:
         UsageError: it names files or partitions within one, among which there may be some that the log has removed.
     """
-    files, path = storage.arrow_file_system(url)
+    files, path = storage.file_system(url)
     path = path.rstrip("/")
     with storage.explained(url, "look into"):
         if _has_log(files, path):
@@ -165,7 +165,7 @@ def _files(table: Any) -> tuple[pafs.FileSystem, str]:
     if options and not storage.is_local(table.table_uri):
         fs = require("deltalake.fs", extra="delta", because="it opens the table's files")
         return pafs.PyFileSystem(fs.DeltaStorageHandler(table.table_uri, dict(options))), ""
-    files, root = storage.arrow_file_system(table.table_uri)
+    files, root = storage.file_system(table.table_uri)
     return files, root.rstrip("/") + "/"
 
 

@@ -1,15 +1,14 @@
 """Parquet files that the ranks read themselves; their row groups are the parts.
 
-Owns: finding files, reading their footers once on the driver, reading a rank's own row groups batch by batch.
-Leaves: which rank owns which part (shards), columns -> arrays (columns), local paths and masked URLs (storage).
+Owns: reading their footers once on the driver, reading a rank's own row groups batch by batch.
+Leaves: finding files (listing), which rank owns which part (shards), columns -> arrays (columns), masked URLs
+(storage).
 """
 
 from __future__ import annotations
 
 import copy
-import fnmatch
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,8 @@ import pyarrow.parquet as pq
 from zoo.engine import storage
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.feed import RowFeed
-from zoo.engine.data.listing import Listing, Mask, living, refuse_logs, told_of, typed, where_kept
+from zoo.engine.data.finding import find
+from zoo.engine.data.listing import Listing, Mask, living, told_of, typed, where_kept
 from zoo.engine.data.shards import owned
 from zoo.engine.errors import UsageError
 from zoo.engine.values import Source
@@ -238,19 +238,10 @@ def _named(source: Any) -> tuple[str, ds.Dataset]:
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = storage.arrow_file_system(url)
-    with storage.explained(url, "list"):
-        info = files.get_file_info(path)
-        if info.type == pafs.FileType.File:
-            root, paths = os.path.dirname(path), [path]
-        elif info.type == pafs.FileType.Directory:
-            root, paths = path, _below(files, path)
-        elif any(mark in path for mark in "*?["):
-            root, paths = _matching(files, path)
-        else:
-            raise UsageError(f"no file or directory {storage.masked(url)}. Check the path and where it is mounted.")
-    if not paths:
+    found = find(url, _SUFFIXES)
+    if not found.paths:
         raise UsageError(f"no Parquet file in {storage.masked(url)}. Names starting with '_' or '.' are ignored.")
+    paths, files, root = list(found.paths), found.files, found.root
     dataset = _reading(
         paths[0],
         lambda: ds.dataset(paths, filesystem=files, format="parquet", partitioning="hive", partition_base_dir=root),
@@ -267,38 +258,6 @@ def _refuse_unfinished(files: pafs.FileSystem, root: str, url: str) -> None:
             f"the image set at {storage.masked(url)} is not whole: it has no {_SET}, which is written last, so its "
             "writer was interrupted or still writes. The same call to write_parquet again completes it."
         )
-
-
-def _below(files: pafs.FileSystem, root: str) -> list[str]:
-    """The data files below a directory, in order."""
-    found = files.get_file_info(pafs.FileSelector(root, recursive=True))
-    refuse_logs(root, found)
-    paths = sorted(info.path for info in found if info.type == pafs.FileType.File and not _hidden(info.path, root))
-    return [path for path in paths if path.endswith(_SUFFIXES)] or paths
-
-
-def _matching(files: pafs.FileSystem, pattern: str) -> tuple[str, list[str]]:
-    """(the directory above the first wildcard, the data files that match or lie in a directory that does)."""
-    parts = pattern.split("/")
-    first = next(number for number, part in enumerate(parts) if any(mark in part for mark in "*?["))
-    root = "/".join(parts[:first]) or "/"
-    if files.get_file_info(root).type != pafs.FileType.Directory:
-        return root, []
-    wanted = re.compile("/".join(_expression(part) for part in parts[first:] if part) + "(/.*)?")
-    return root, [path for path in _below(files, root) if wanted.fullmatch(path[len(root) :].lstrip("/"))]
-
-
-def _expression(part: str) -> str:
-    """The regular expression of one component of a glob, whose wildcards stop at a slash."""
-    if part == "**":
-        return "(?:[^/]+/)*?[^/]+"
-    body = fnmatch.translate(part).removeprefix("(?s:").removesuffix(r")\Z")
-    return body.replace(".*", "[^/]*")
-
-
-def _hidden(path: str, root: str) -> bool:
-    names = path[len(root) :].strip("/").split("/")
-    return any(name.startswith(("_", ".")) and "=" not in name for name in names)
 
 
 def _fragments(dataset: ds.Dataset) -> list[ds.ParquetFileFragment]:

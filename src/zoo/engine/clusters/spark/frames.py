@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import DataType
 
+_RELEASE_SECONDS = 10.0
 _BY_COLUMNS = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
 
 
@@ -138,8 +141,18 @@ class FrameShards:
             self.frame.write.format("noop").mode("overwrite").save()
 
     def release(self) -> None:
-        """Spark's cache forgets them."""
+        """Spark's cache forgets them.
+
+        Asked in a thread of its own, which has its own connection to the JVM: Python may collect garbage, and so come
+        here, between a question of this thread and the JVM's answer.
+        """
         if sessions.alive(self.frame.sparkSession):
+            thread = Thread(target=self._forget, name="zoo-release", daemon=True)
+            thread.start()
+            thread.join(_RELEASE_SECONDS)
+
+    def _forget(self) -> None:
+        with suppress(Exception):  # the session may end meanwhile, and its cache with it
             self.frame.unpersist()
 
     def _collected(self) -> MemoryShards:

@@ -127,7 +127,7 @@ def write_chunk(order: Order, number: int, digest: str, jobs: Iterable[Job]) -> 
 
 def written_already(order: Order, number: int, digest: str) -> Written | None:
     """The chunk, where an earlier call has written the same; None where there is none, another, or a part of it."""
-    files, path = storage.arrow_file_system(chunk_file(order.path, number))
+    files, path = storage.file_system(chunk_file(order.path, number))
     with storage.explained(order.path, "look for"):
         info = files.get_file_info(path)
     if info.type != pafs.FileType.File:

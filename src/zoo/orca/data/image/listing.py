@@ -34,7 +34,7 @@ def files_below(url: str, argument: str) -> pa.Table:
         UsageError: no such directory.
         StorageFailed: it cannot be listed.
     """
-    files, path = storage.arrow_file_system(url)
+    files, path = storage.file_system(url)
     with storage.explained(url, "list"):
         if files.get_file_info(path).type != pafs.FileType.Directory:
             raise UsageError(f"{argument} must be a directory that is there. Received: {storage.masked(url)}")

@@ -57,7 +57,7 @@ class Idx:
             UsageError: no such file.
             DataError: it is no IDX file of so many axes, or was cut off.
         """
-        files, path = storage.arrow_file_system(url)
+        files, path = storage.file_system(url)
         shown = storage.masked(url)
         with storage.explained(url, "read"):
             info = files.get_file_info(path)
@@ -154,7 +154,7 @@ class MNISTSource:
 
 
 def _bytes(url: str, packed: bool, start: int, count: int) -> bytes:
-    files, path = storage.arrow_file_system(url)
+    files, path = storage.file_system(url)
     with storage.explained(url, "read"):
         if not packed:
             with files.open_input_file(path) as file:
