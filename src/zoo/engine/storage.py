@@ -362,7 +362,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _send(source: BinaryIO, url: str) -> None:
-    """Copies to another file system. Closing a file there makes it whole, half a copy, too; an old one stays till then."""
+    """To another file system, where closing a file makes it whole, half a copy, too: an old one stays until then."""
     replaces, (files, path) = exists(url), file_system(url)
     there = f"{path}.{secrets.token_hex(4)}.tmp" if replaces else path
     try:
