@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+):/")  # two letters at least: `
 # `abfs://container@account` holds no secret, so a user without a password is hidden only where it can be a token.
 _USER = re.compile(r"((?:https?|s?ftp)://)[^\s/@]*@|(://)[^\s/@:]*:[^\s/]*@")
 _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
+_COPIED = 8 << 20  # bytes at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -129,6 +131,20 @@ def open_for_writing(url: str) -> BinaryIO:
         return cast(BinaryIO, files.open(path, "wb"))
 
 
+@contextmanager
+def new_file(url: str) -> Iterator[BinaryIO]:
+    """A file to fill, which is at `url`, whole, once the block has ended well; else it never was.
+
+    On a local disk the bytes survive a power cut; elsewhere they are collected in a nameless local file and sent at
+    once.
+
+    Raises:
+        StorageFailed: the disk is full, permission is missing, ...
+    """
+    with explained(url, "write"), _new_local(local_path(url)) if is_local(url) else _new_remote(url) as file:
+        yield file
+
+
 def make_dirs(url: str) -> None:
     """Makes the directory `url` and those above it; object stores, which have none, do nothing."""
     with explained(url, "make the directory"):
@@ -226,11 +242,17 @@ def _make_local(path: Path) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
+    with _new_local(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _new_local(path: Path) -> Iterator[BinaryIO]:
     _make_local(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -239,6 +261,26 @@ def _write_local(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise
     _sync_directory(path.parent)
+
+
+@contextmanager
+def _new_remote(url: str) -> Iterator[BinaryIO]:
+    files, path = _remote(url)
+    with tempfile.TemporaryFile() as collected:
+        yield collected
+        size = collected.tell()
+        collected.seek(0)
+        files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        target = files.open(path, "wb")
+        try:
+            shutil.copyfileobj(collected, target, _COPIED)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                target.discard()  # what was begun must not appear; not every file system can do so
+            raise
+        target.close()
+    if files.size(path) != size:
+        raise StorageFailed(f"{masked(url)} has {files.size(path)} of {size} bytes after writing. Write it again.")
 
 
 def _sync_directory(path: Path) -> None:

@@ -118,7 +118,11 @@ class FileShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(part, rows), about `BATCH_BYTES` at a time."""
-        for part, file in self._owned(index, world):
+        return self.read(owned(self.sizes, index, world))
+
+    def read(self, parts: Iterable[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The same of these parts, in the order given."""
+        for part, file in self._opened(parts):
             group = self.groups[part]
             for batch in self._batches(file, group, _at_once(self.schema.names, _sizes(file, group))):
                 yield part, batch
@@ -144,7 +148,7 @@ class FileShards:
         threads decode many columns at once.
         """
         names = self.schema.names
-        for part, file in self._owned(index, world):
+        for part, file in self._opened(owned(self.sizes, index, world)):
             group = self.groups[part]
             sizes = _sizes(file, group)
             large = sum(sizes.get(name, 0) for name in names) * group.rows >= CHUNK_BYTES * len(names)
@@ -154,12 +158,11 @@ class FileShards:
                 for batch in self._batches(file, group, _at_once(names, sizes)):
                     yield part, {name: [column] for name, column in zip(names, batch.columns, strict=True)}
 
-    def _owned(self, index: int, world: int) -> Iterator[tuple[int, pq.ParquetFile]]:
+    def _opened(self, parts: Iterable[int]) -> Iterator[tuple[int, pq.ParquetFile]]:
         """(part, its open file)."""
-        mine = owned(self.sizes, index, world)
-        for path, parts in groupby(mine, key=lambda part: self.groups[part].path):
+        for path, within in groupby(parts, key=lambda part: self.groups[part].path):
             with _reading(path, lambda path=path: self._open(path)) as file:  # type: ignore[misc]
-                for part in parts:
+                for part in within:
                     yield part, file
 
     @property
@@ -212,7 +215,7 @@ def _pieces(
 
 
 def _dataset(url: str) -> ds.Dataset:
-    files, path = _file_system(url)
+    files, path = file_system(url)
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:
@@ -231,7 +234,12 @@ def _dataset(url: str) -> ds.Dataset:
     )
 
 
-def _file_system(url: str) -> tuple[pafs.FileSystem, str]:
+def file_system(url: str) -> tuple[pafs.FileSystem, str]:
+    """The file system of a path or URL, and the path within it.
+
+    Raises:
+        StorageFailed: it cannot be reached.
+    """
     if storage.is_local(url):
         return pafs.LocalFileSystem(), str(storage.local_path(url).absolute())
     scheme, _, rest = url.partition("://")

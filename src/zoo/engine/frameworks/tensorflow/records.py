@@ -1,0 +1,139 @@
+"""Records of Parquet files as a ``tf.data.Dataset``.
+
+Blocks of rows come from Python; TensorFlow takes them apart. Without a function of the program's, Python touches single
+rows only where arrays are ``.npy`` files.
+
+Owns: elements.
+Leaves: reading (zoo.engine.data.records).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from zoo.engine.data.ahead import Ahead
+from zoo.engine.data.fields import RecordField
+from zoo.engine.data.records import Block, RecordMaker
+from zoo.engine.frameworks.tensorflow.process import library
+
+Blocks: TypeAlias = Callable[[], Iterator[Block]]
+
+_SHAPE = "{}.shape"
+_RAW = {"uint32": "int32", "uint64": "int64"}  # which TensorFlow reads from bytes as if they were signed
+
+
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """What the elements are to be.
+
+    Attributes:
+        types: of each column; those of `tf.DType`, or its names.
+        shapes: of some columns.
+        transforms: record -> record, in Python; None for none.
+    """
+
+    types: Mapping[str, Any]
+    shapes: Mapping[str, Any]
+    transforms: Callable[[dict[str, Any]], Any] | None = None
+
+
+def dataset_of_records(blocks: Blocks, fields: Sequence[RecordField], elements: Elements) -> Any:
+    """A dict of tensors for each record: images as scalar strings of encoded bytes, arrays as they were written.
+
+    Args:
+        blocks: begins to read anew.
+        fields: the columns.
+        elements: what the data set's elements are.
+
+    Returns:
+        a ``tf.data.Dataset``.
+    """
+    tf = library("the data set is one of tf.data")
+    types = {name: tf.as_dtype(dtype) for name, dtype in elements.types.items()}
+    if elements.transforms is not None:
+        return _transformed(blocks, fields, elements, types)
+    signature = {
+        name: tf.TensorSpec((None, *shape), dtype) for field in fields for name, shape, dtype in _sent(field, tf)
+    }
+    rows = tf.data.Dataset.from_generator(_Sending(blocks, tuple(fields)), output_signature=signature)
+    made = partial(_element, fields=tuple(fields), types=types, shapes=elements.shapes)
+    return rows.prefetch(2).unbatch().map(tf.autograph.experimental.do_not_convert(made))
+
+
+@dataclass(frozen=True)
+class _Sending:
+    """Blocks as TensorFlow takes them."""
+
+    blocks: Blocks
+    fields: tuple[RecordField, ...]
+
+    def __call__(self) -> Iterator[dict[str, Any]]:
+        for block in self.blocks():
+            sent: dict[str, Any] = {}
+            for field in self.fields:
+                values = block.arrays[field.name]
+                if field.form != "npy":
+                    sent[field.name] = values
+                    continue
+                arrays = [np.asarray(field.value(value), field.dtype) for value in values]
+                sent[field.name] = _objects(np.ascontiguousarray(array).tobytes() for array in arrays)
+                sent[_SHAPE.format(field.name)] = _objects(np.array(array.shape, np.int64).tobytes() for array in arrays)
+            yield sent
+
+
+def _objects(values: Iterator[bytes]) -> np.ndarray:
+    found = list(values)
+    array = np.empty(len(found), object)
+    array[:] = found
+    return array
+
+
+def _sent(field: RecordField, tf: Any) -> Iterator[tuple[str, tuple[int | None, ...], Any]]:
+    """(name, shape of a row, dtype) of what `_Sending` gives for a column."""
+    if field.form == "npy":
+        yield _SHAPE.format(field.name), (), tf.string
+    plain = field.form == "plain" and field.dtype.kind != "O"
+    yield field.name, field.inner if plain else (), tf.as_dtype(field.dtype) if plain else tf.string
+
+
+def _element(
+    row: Mapping[str, Any], fields: Sequence[RecordField], types: Mapping[str, Any], shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One record, in TensorFlow's graph."""
+    tf = library()
+    made = {}
+    for field in fields:
+        value, dtype = row[field.name], types[field.name]
+        if field.form in ("raw", "npy"):
+            name = field.dtype.name
+            value = tf.io.decode_raw(value, _RAW.get(name, name))
+            value = tf.bitcast(value, name) if name in _RAW else value
+            shape = (-1, *field.inner)
+            value = tf.reshape(value, _shape(row, field) if field.form == "npy" else shape)
+        value = value if value.dtype == dtype else tf.cast(value, dtype)
+        made[field.name] = tf.ensure_shape(value, shapes[field.name]) if field.name in shapes else value
+    return made
+
+
+def _shape(row: Mapping[str, Any], field: RecordField) -> Any:
+    return library().io.decode_raw(row[_SHAPE.format(field.name)], "int64")
+
+
+def _transformed(
+    blocks: Blocks, fields: Sequence[RecordField], elements: Elements, types: Mapping[str, Any]
+) -> Any:  # fmt: skip
+    tf, transforms = library(), elements.transforms
+    assert transforms is not None
+
+    def records() -> Iterator[Any]:
+        maker = RecordMaker(tuple(fields))
+        yield from map(transforms, chain.from_iterable(maker.steps(blocks(), Ahead(threads=1))))
+
+    signature = {name: tf.TensorSpec(elements.shapes.get(name), dtype) for name, dtype in types.items()}
+    return tf.data.Dataset.from_generator(records, output_signature=signature).prefetch(16)

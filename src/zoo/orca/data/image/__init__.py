@@ -1,0 +1,17 @@
+"""Images in Parquet: sets of image files written as few large files, and read back."""
+
+from zoo.orca.data.image.parquet_dataset import (
+    ParquetDataset,
+    write_coco,
+    write_from_directory,
+    write_mnist,
+    write_parquet,
+    write_voc,
+)
+from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
+from zoo.orca.data.image.voc_dataset import VOCDatasets
+
+__all__ = [
+    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "write_coco", "write_from_directory",
+    "write_mnist", "write_parquet", "write_voc",
+]  # fmt: skip

@@ -1,0 +1,79 @@
+"""What files there are below a directory, local or behind a URL: names, sizes and times, no content.
+
+Owns: walking, which files do not count, the random order of a listing.
+Leaves: what the files mean (the formats).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from zoo.engine import storage
+from zoo.engine.data.files import file_system
+from zoo.engine.errors import UsageError
+
+_LITTER = {"Thumbs.db", "desktop.ini"}
+
+
+def files_below(url: str, argument: str) -> pa.Table:
+    """All files below a directory, in the order of their names.
+
+    Hidden ones (a part of the name begins with a dot) and those that file managers leave do not count.
+
+    Args:
+        url: the directory.
+        argument: of the call, which named it.
+
+    Returns:
+        ``name`` (below the directory, with slashes), ``size`` in bytes, ``changed`` in ns (-1 where it is not known).
+
+    Raises:
+        UsageError: no such directory.
+        StorageFailed: it cannot be listed.
+    """
+    files, path = file_system(url)
+    with storage.explained(url, "list"):
+        if files.get_file_info(path).type != pafs.FileType.Directory:
+            raise UsageError(f"{argument} must be a directory that is there. Received: {storage.masked(url)}")
+        found = files.get_file_info(pafs.FileSelector(path, recursive=True))
+    names = {info.path[len(path) :].lstrip("/"): info for info in found if info.type == pafs.FileType.File}
+    kept = sorted(name for name in names if _counts(name))
+    changed = [names[name].mtime_ns for name in kept]
+    return pa.table(
+        {
+            "name": pa.array(kept, pa.string()),
+            "size": pa.array([names[name].size or 0 for name in kept], pa.int64()),
+            "changed": pa.array([-1 if time is None else time for time in changed], pa.int64()),
+        }
+    )
+
+
+def shuffled(listing: pa.Table, seed: int) -> pa.Table:
+    """The rows in an order that the seed alone decides.
+
+    Raises:
+        UsageError: the seed is none.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UsageError(f"seed must be a whole number, at least 0. Received: {seed!r}")
+    return listing.take(pa.array(np.random.default_rng(seed).permutation(len(listing))))
+
+
+def address(root: str, name: str) -> str:
+    """A file below `root` as a column of the set names it: without credentials."""
+    return storage.masked(storage.join(root, name))
+
+
+def some(names: Any, most: int = 5) -> str:
+    """The first few of some names, for an error."""
+    names = list(names)
+    return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def _counts(name: str) -> bool:
+    parts = name.split("/")
+    return parts[-1] not in _LITTER and not any(part.startswith(".") for part in parts)

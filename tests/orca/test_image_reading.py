@@ -1,0 +1,212 @@
+"""Image sets as torch loaders: which rows come, in which order, as what; and what is refused."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import imagesets
+from zoo.engine.data.plan import Plan
+from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data.image.reading import read_as_dataloader, read_parquet
+
+pytest.importorskip("torch")
+
+
+def same(records: list[Any]) -> list[Any]:
+    return records
+
+
+def numbers(loader: Any) -> list[list[int]]:
+    """The numbers of the records in each batch."""
+    return [[int(record["number"]) for record in batch] for batch in loader]
+
+
+def load(path: str, **arguments: Any) -> Any:
+    return read_parquet("dataloader", path, collate_fn=same, **arguments)
+
+
+GROUPS = [(0, 4), (4, 4), (8, 1)]  # (first row, rows) of a chunk's row groups
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """11 chunks, so that chunk=10 comes before chunk=2 by name; the last has one row."""
+    return imagesets.write(tmp_path_factory.mktemp("set") / "set", [9] * 10 + [1])
+
+
+def test_every_record_comes_as_it_was_written(path: str) -> None:
+    (records,) = load(path, batch_size=100)
+    assert len(records) == 91
+    for number, record in enumerate(records):
+        assert list(record) == list(imagesets.SCHEMA)
+        assert record["image"] == imagesets.encoded(imagesets.picture(number))
+        np.testing.assert_array_equal(record["label"], imagesets.boxes(number))
+        np.testing.assert_array_equal(record["mask"], imagesets.mask(number))
+        assert record["label"].dtype == np.float32 and record["mask"].dtype == np.uint8
+        assert (record["number"], record["image_id"]) == (number, f"id-{number}")
+        assert record["number"].dtype == np.int32
+
+
+def test_upstreams_layout_is_read(tmp_path: Path) -> None:
+    path = imagesets.write_upstream(tmp_path / "set", [4, 4, 3])
+    (records,) = load(path, batch_size=100, decode=True)
+    assert [int(record["number"]) for record in records] == list(range(11))
+    for number, record in enumerate(records):
+        np.testing.assert_array_equal(record["image"], imagesets.picture(number))
+        np.testing.assert_array_equal(record["label"], imagesets.boxes(number))
+
+
+def test_batches_are_tensors_of_decoded_images(path: str) -> None:
+    import torch
+
+    loader = read_as_dataloader(path, batch_size=4, decode=True, columns=["image", "number", "image_id"])
+    for number, batch in enumerate(loader):
+        assert batch["image"].dtype == torch.uint8 and batch["image"].shape[1:] == (8, 12, 3)
+        assert batch["number"].dtype == torch.int32
+        np.testing.assert_array_equal(batch["image"][0], imagesets.picture(4 * number))
+    assert batch["image_id"] == ["id-88", "id-89", "id-90"]
+
+
+def test_transforms_are_called_once_for_each_record(path: str) -> None:
+    found = [batch for batch in read_as_dataloader(path, transforms=lambda record: record["number"] * 2, batch_size=7)]
+    assert [int(value) for batch in found for value in batch] == [2 * number for number in range(91)]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 11])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_row_is_read_once_by_all_ranks_and_workers(path: str, shards: int, workers: int) -> None:
+    if workers and shards == 3:
+        pytest.skip("two workers are tried with two other numbers of ranks")
+    ranks = [
+        sum(numbers(load(path, batch_size=5, config={"num_shards": shards, "rank": r, "num_workers": workers})), [])
+        for r in range(shards)
+    ]
+    assert sorted(sum(ranks, [])) == list(range(91))
+    for rank, rows in enumerate(ranks):
+        chunks = {row // 9 for row in rows}
+        assert chunks == set(range(rank, 11, shards))
+
+
+def test_the_plan_gives_the_same_rows_in_a_step_for_any_number_of_ranks(path: str) -> None:
+    alone = [sorted(step) for step in numbers(load(path, order="plan", batch_size=8, seed=3))]
+    assert sorted(sum(alone, [])) == list(range(91)) and [len(step) for step in alone] == [8] * 11 + [3]
+    for shards in (2, 3, 40):  # 31 row groups: some of 40 ranks have none
+        ranks = [
+            numbers_or_none(load(path, order="plan", batch_size=8, seed=3, config={"num_shards": shards, "rank": r}))
+            for r in range(shards)
+        ]
+        assert [sorted(sum(step, [])) for step in zip(*ranks, strict=True)] == alone
+
+
+def numbers_or_none(loader: Any) -> list[list[int]]:
+    return [[int(record["number"]) for record in batch] if batch else [] for batch in loader]
+
+
+def test_the_plan_is_the_engines(path: str) -> None:
+    chunks = [0, 1, 10, *range(2, 10)]  # row groups come in the order of the files' paths
+    groups = [(9 * chunk + at, size) for chunk in chunks for at, size in ([(0, 1)] if chunk == 10 else GROUPS)]
+    plan = Plan(tuple(size for _, size in groups), 8, seed=3)
+    expected = [
+        sorted(groups[p][0] + int(plan.permutation(1, p)[i]) for p, i in zip(part, k, strict=True))
+        for part, k in plan.steps_of(range(len(groups)))
+    ]
+    found = numbers(load(path, order="plan", batch_size=8, seed=3, start=(1, 0)))
+    assert [sorted(step) for step in found] == expected
+
+
+def test_epochs_differ_and_any_step_can_be_the_first(path: str) -> None:
+    loader = load(path, order="plan", batch_size=8)
+    first, second, third = numbers(loader), numbers(loader), numbers(loader)
+    assert first != second != third and sorted(sum(second, [])) == list(range(91))
+    resumed = load(path, order="plan", batch_size=8, start=(1, 5))
+    assert (numbers(resumed), numbers(resumed)) == (second[5:], third)
+    unshuffled = load(path, order="plan", batch_size=8, shuffle=False)
+    assert numbers(unshuffled) == numbers(unshuffled)
+
+
+def test_rows_of_the_plan_lie_on_disk_beyond_the_memory(path: str) -> None:
+    assert numbers(load(path, order="plan", batch_size=8, memory=1)) == numbers(load(path, order="plan", batch_size=8))
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = {3: b"not an image", 6: imagesets.encoded(imagesets.picture(6))[:60]}
+    path = imagesets.write(tmp_path / "set", [10], images=broken)
+    with pytest.raises(DataError, match=r"a/3\.png cannot be decoded: it begins with b'not an i'"):
+        numbers(load(path, decode=True))
+    with caplog.at_level(logging.WARNING, "zoo.data"):
+        kept = numbers(load(path, decode=True, on_error="skip", batch_size=20))
+    assert kept == [[0, 1, 2, 4, 5, 7, 8, 9]]
+    assert "2 images were left out" in caplog.text and "a/6.png" in caplog.text
+    steps = [
+        numbers_or_none(load(path, decode=True, on_error="skip", order="plan", batch_size=5, seed=s)) for s in range(3)
+    ]
+    assert all(sorted(sum(found, [])) == kept[0] and len(found) == 2 for found in steps)
+
+
+def test_images_of_different_sizes_need_a_resize(tmp_path: Path) -> None:
+    other = imagesets.encoded(imagesets.picture(1, 20, 30))
+    path = imagesets.write(tmp_path / "set", [2], images={1: other})
+    loader = read_as_dataloader(path, batch_size=2, decode=True, columns=["image"])
+    with pytest.raises(DataError, match=r"'image' has the shapes \(8, 12, 3\) and \(20, 30, 3\)"):
+        list(loader)
+    (batch,) = read_as_dataloader(
+        path, batch_size=2, decode=True, columns=["image"], transforms=lambda record: record["image"][:8, :12]
+    )
+    assert batch.shape == (2, 8, 12, 3)
+
+
+def test_a_set_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    path = imagesets.write(tmp_path / "set", [4, 4])
+    (tmp_path / "set" / "_orca_metadata").rename(tmp_path / "kept")
+    with pytest.raises(UsageError, match="is not whole.*The same call to write_parquet again completes it"):
+        load(path)
+    (tmp_path / "kept").rename(tmp_path / "set" / "_orca_metadata")
+    shutil.rmtree(tmp_path / "set" / "chunk=1")
+    with pytest.raises(DataError, match="chunk 1 should have 4 rows and has 0; 1 such chunks"):
+        load(path)
+
+
+def test_arrays_of_objects_are_not_read(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = imagesets.write_upstream(tmp_path / "set", [2])
+    for file in (tmp_path / "set").rglob("*.parquet"):
+        table = pq.read_table(file, partitioning=None)
+        bad = [imagesets.npy(np.array([{}, 1], object), pickled=True)] * len(table)
+        pq.write_table(table.set_column(1, "label", pa.array(bad, pa.binary())), file)
+    with pytest.raises(DataError, match="column 'label' should hold arrays as numpy saves them.*may run code"):
+        numbers(load(path))
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        ({"config": {"num_shards": 12, "rank": 0}}, "num_shards should be not larger than partitions.*12.*11 chunks"),
+        ({"config": {"num_shards": 2, "rank": 2}}, "rank should be smaller than num_shards.*0 .. 1. Received: 2"),
+        ({"config": {"num_shards": 2}}, "has num_shards and no rank"),
+        ({"config": {"num_shards": 0, "rank": -1}}, r"2 problems:\n.*'num_shards'(.|\n)*'rank'"),
+        ({"order": "random", "batch_size": 0}, r"2 problems:\n.*order must be(.|\n)*batch_size must be"),
+        ({"start": (0, 1)}, r"start=\(0, 1\) needs order='plan'"),
+        ({"start": (0, -1), "order": "plan"}, r"start must be \(epoch, step\).*Received: \(0, -1\)"),
+        ({"start": (0, 93), "order": "plan"}, r"start=\(0, 93\) lies behind the end of its epoch, which has 91 steps"),
+        ({"on_error": "ignore"}, "on_error must be 'raise' or 'skip'. Received: 'ignore'"),
+        ({"columns": ["imag"]}, "no argument 'imag'. Did you mean 'image'?"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_read(path: str, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        load(path, **arguments)
+
+
+def test_other_formats_are_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="csv is not supported, should be 'tf_dataset' or 'dataloader'."):
+        read_parquet("csv", path)
+    with pytest.raises(UsageError, match="output_types is not specified for format tf_dataset"):
+        read_parquet("tf_dataset", path)
