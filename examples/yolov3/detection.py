@@ -83,7 +83,7 @@ def _average_precision(
 
 
 def judge(found: np.ndarray, truth: np.ndarray, overlap: float) -> np.ndarray:
-    """(k, 2): score and 1 for right or 0 for wrong, of one picture's and class's detections; difficult ones left out."""
+    """(k, 2): score and 1 for right or 0 for wrong, of one picture and class; difficult ones left out."""
     found = found[np.argsort(-found[:, 5], kind="stable")]
     if not len(truth):
         return np.stack([found[:, 5], np.zeros(len(found))], axis=1)

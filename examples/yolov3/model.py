@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 STRIDES = (32, 16, 8)  # pixels that a cell of each scale's grid is wide, the coarsest first
-ANCHOR_MASKS = ((6, 7, 8), (3, 4, 5), (0, 1, 2))  # the anchors of each scale; anchors are sorted by their area
+ANCHOR_MASKS = np.array([[6, 7, 8], [3, 4, 5], [0, 1, 2]])  # the anchors of each scale; they are sorted by area
 DEFAULT_IMAGE_SIZE = 96
 CANDIDATES = 100  # boxes of a picture that a model for detection gives
 MOST_OBJECTS = 100  # of a picture and scale that the loss compares predictions with
@@ -104,7 +105,7 @@ class Candidates(layers.Layer):
         """(B, K, 4 + C)."""
         every = []
         for scale, mask in zip(raw, ANCHOR_MASKS, strict=True):
-            boxes = boxes_of(scale, [self.anchors[i] for i in mask])
+            boxes = boxes_of(scale, np.asarray(self.anchors)[mask])
             scores = ops.sigmoid(scale[..., 4:5]) * ops.sigmoid(scale[..., 5:])
             found = ops.concatenate([boxes, scores], axis=-1)
             every.append(ops.reshape(found, (-1, found.shape[1] * found.shape[2] * found.shape[3], found.shape[4])))
@@ -150,22 +151,22 @@ class YoloLoss(keras.losses.Loss):
 
     Args:
         anchors: (A, 2), of this scale.
-        classes_num: how many.
+        classes: how many.
         ignore: intersection over union.
     """
 
-    def __init__(self, anchors: Any, classes_num: int, ignore: float = 0.5, name: str = "yolo_loss") -> None:
+    def __init__(self, anchors: Any, classes: int, ignore: float = 0.5, name: str = "yolo_loss") -> None:
         super().__init__(name=name)
         self.anchors = [[float(side) for side in anchor] for anchor in anchors]
-        self.classes_num, self.ignore = classes_num, ignore
+        self.classes, self.ignore = classes, ignore
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """(B,): the sum over a picture's cells and anchors."""
         boxes, there = y_true[..., :4], y_true[..., 4]
-        kinds = ops.one_hot(ops.cast(y_true[..., 5], "int32"), self.classes_num)
+        kinds = ops.one_hot(ops.cast(y_true[..., 5], "int32"), self.classes)
         objectness = _cross_entropy(there, y_pred[..., 4]) * ops.maximum(there, self._blamed(boxes, there, y_pred))
-        classes = there * ops.sum(_cross_entropy(kinds, y_pred[..., 5:]), axis=-1)
-        return ops.sum(there * self._misplaced(boxes, there, y_pred) + objectness + classes, axis=(1, 2, 3))
+        which = there * ops.sum(_cross_entropy(kinds, y_pred[..., 5:]), axis=-1)
+        return ops.sum(there * self._misplaced(boxes, there, y_pred) + objectness + which, axis=(1, 2, 3))
 
     def _misplaced(self, boxes: Any, there: Any, y_pred: Any) -> Any:
         """Squared errors of centre and log size, (B, G, G, A); those of small objects count up to twice."""
@@ -187,7 +188,7 @@ class YoloLoss(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
-        return {"anchors": self.anchors, "classes_num": self.classes_num, "ignore": self.ignore, "name": self.name}
+        return {"anchors": self.anchors, "classes": self.classes, "ignore": self.ignore, "name": self.name}
 
 
 def _cross_entropy(truth: Any, logits: Any) -> Any:

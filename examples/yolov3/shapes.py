@@ -1,4 +1,4 @@
-"""A small set of pictures in the form of Pascal VOC: coloured circles, squares and triangles on noise, with their boxes.
+"""A small set of pictures in the form of Pascal VOC: coloured circles, squares and triangles on noise, with boxes.
 
     python shapes.py VOCdevkit --train 600 --test 150
 

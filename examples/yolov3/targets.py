@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-
 from model import ANCHOR_MASKS, STRIDES
 
 
@@ -62,8 +61,8 @@ def targets_of(boxes: Any, anchors: Any, size: int) -> tuple[Any, ...]:
     for stride, mask in zip(STRIDES, ANCHOR_MASKS, strict=True):
         cells = size // stride
         at = tf.clip_by_value(tf.cast(centres * cells, tf.int32), 0, cells - 1)
-        places = tf.stack([at[:, 1], at[:, 0], likest - mask[0]], axis=1)
-        own = (likest >= mask[0]) & (likest <= mask[-1]) & first_of_each(tf.concat([at, likest[:, None]], axis=1))
+        places = tf.stack([at[:, 1], at[:, 0], likest - int(mask[0])], axis=1)
+        own = (likest >= int(mask[0])) & (likest <= int(mask[-1])) & first_of_each(places)
         kept = tf.boolean_mask(places, own), tf.boolean_mask(values, own)
         made.append(tf.scatter_nd(*kept, (cells, cells, len(mask), 6)))
     return tuple(made)
