@@ -1,7 +1,7 @@
 """What every rank makes: the data sets and the model, by functions of a `config`.
 
-A dict with ``train`` and ``test`` (paths of image sets), ``size`` (pixels), ``classes`` (how many), ``width`` (of the network),
-``anchors`` ((9, 2), sorted by area), ``cache`` (whether decoded pictures are kept in memory).
+It is a dict with ``train`` and ``test`` (paths of image sets), ``size`` (pixels), ``classes`` (how many), ``width`` (of
+the network), ``anchors`` ((9, 2), sorted by area) and ``cache`` (whether decoded pictures are kept in memory).
 """
 
 from __future__ import annotations
