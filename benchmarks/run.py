@@ -45,6 +45,7 @@ BENCHMARKS = {
     "first-step": "starts:first_step",
     "import": "starts:imports",
     "memory": "memory:rows",
+    "images": "images:rows",
 }
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 PINNED = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -39,6 +39,7 @@ OLD_ADDRESSES = {  # module or package: why it keeps a vague name
     "zoo.util": "programs write `zoo.util.triggers`, `zoo.util.tf`",
     "zoo.util.utils": "programs import get_node_ip and its kin from it",
     "zoo.orca.common": "programs import OrcaContext from it",
+    "zoo.orca.data.image.utils": "programs import the schema's words from it",
     "zoo.orca.data.utils": "programs import process_spark_xshards from it",
     "zoo.orca.learn.utils": "programs import its column functions",
     "zoo.orca.learn.pytorch.utils": "programs import find_free_port and the meters from it",

@@ -26,6 +26,7 @@ HOMES = {  # library: the rooms that may import it
         "zoo.tfpark",
     ),
     "jax": ("zoo.engine.frameworks.keras",),
+    "cv2": ("zoo.engine.data.images",),
     "onnxruntime": ("zoo.engine.frameworks.onnx",),
     "openvino": ("zoo.engine.frameworks.onnx",),
 }

@@ -18,7 +18,8 @@ IN_TENSORFLOW = {"graph", "threads"}
 OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Keras with one backend
 EXPECTED = {
     "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
-    "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1, "memory": 1,
+    "images": 2, "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1,
+    "memory": 1,
     **dict.fromkeys(OF_KERAS, 4),
 }  # fmt: skip
 

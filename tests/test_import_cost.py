@@ -27,9 +27,9 @@ def test_import_zoo_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "module",
-    ["zoo.common.nncontext", "zoo.orca", "zoo.orca.data", "zoo.orca.learn.metrics", "zoo.orca.learn.optimizers",
-     "zoo.orca.learn.pytorch", "zoo.orca.learn.pytorch.callbacks", "zoo.orca.learn.tf", "zoo.orca.learn.tf2",
-     "zoo.orca.learn.trigger", "zoo.util.triggers"],
+    ["zoo.common.nncontext", "zoo.orca", "zoo.orca.data", "zoo.orca.data.image", "zoo.orca.learn.metrics",
+     "zoo.orca.learn.optimizers", "zoo.orca.learn.pytorch", "zoo.orca.learn.pytorch.callbacks", "zoo.orca.learn.tf",
+     "zoo.orca.learn.tf2", "zoo.orca.learn.trigger", "zoo.util.triggers"],
 )  # fmt: skip
 def test_front_ends_load_no_extra(module):
     assert loaded_by(module) & HEAVY == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import imagesets
 from zoo.engine.data.plan import Plan
 from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data.image import ParquetDataset
 from zoo.orca.data.image.reading import read_as_dataloader, read_parquet
 
 pytest.importorskip("torch")
@@ -25,6 +27,10 @@ def same(records: list[Any]) -> list[Any]:
 def numbers(loader: Any) -> list[list[int]]:
     """The numbers of the records in each batch."""
     return [[int(record["number"]) for record in batch] for batch in loader]
+
+
+def joined(batches: Iterable[list[int]]) -> list[int]:
+    return [number for batch in batches for number in batch]
 
 
 def load(path: str, **arguments: Any) -> Any:
@@ -74,7 +80,7 @@ def test_batches_are_tensors_of_decoded_images(path: str) -> None:
 
 
 def test_transforms_are_called_once_for_each_record(path: str) -> None:
-    found = [batch for batch in read_as_dataloader(path, transforms=lambda record: record["number"] * 2, batch_size=7)]
+    found = list(read_as_dataloader(path, transforms=lambda record: record["number"] * 2, batch_size=7))
     assert [int(value) for batch in found for value in batch] == [2 * number for number in range(91)]
 
 
@@ -84,10 +90,10 @@ def test_each_row_is_read_once_by_all_ranks_and_workers(path: str, shards: int, 
     if workers and shards == 3:
         pytest.skip("two workers are tried with two other numbers of ranks")
     ranks = [
-        sum(numbers(load(path, batch_size=5, config={"num_shards": shards, "rank": r, "num_workers": workers})), [])
+        joined(numbers(load(path, batch_size=5, config={"num_shards": shards, "rank": r, "num_workers": workers})))
         for r in range(shards)
     ]
-    assert sorted(sum(ranks, [])) == list(range(91))
+    assert sorted(joined(ranks)) == list(range(91))
     for rank, rows in enumerate(ranks):
         chunks = {row // 9 for row in rows}
         assert chunks == set(range(rank, 11, shards))
@@ -95,13 +101,13 @@ def test_each_row_is_read_once_by_all_ranks_and_workers(path: str, shards: int, 
 
 def test_the_plan_gives_the_same_rows_in_a_step_for_any_number_of_ranks(path: str) -> None:
     alone = [sorted(step) for step in numbers(load(path, order="plan", batch_size=8, seed=3))]
-    assert sorted(sum(alone, [])) == list(range(91)) and [len(step) for step in alone] == [8] * 11 + [3]
+    assert sorted(joined(alone)) == list(range(91)) and [len(step) for step in alone] == [8] * 11 + [3]
     for shards in (2, 3, 40):  # 31 row groups: some of 40 ranks have none
         ranks = [
             numbers_or_none(load(path, order="plan", batch_size=8, seed=3, config={"num_shards": shards, "rank": r}))
             for r in range(shards)
         ]
-        assert [sorted(sum(step, [])) for step in zip(*ranks, strict=True)] == alone
+        assert [sorted(joined(step)) for step in zip(*ranks, strict=True)] == alone
 
 
 def numbers_or_none(loader: Any) -> list[list[int]]:
@@ -123,7 +129,7 @@ def test_the_plan_is_the_engines(path: str) -> None:
 def test_epochs_differ_and_any_step_can_be_the_first(path: str) -> None:
     loader = load(path, order="plan", batch_size=8)
     first, second, third = numbers(loader), numbers(loader), numbers(loader)
-    assert first != second != third and sorted(sum(second, [])) == list(range(91))
+    assert first != second != third and sorted(joined(second)) == list(range(91))
     resumed = load(path, order="plan", batch_size=8, start=(1, 5))
     assert (numbers(resumed), numbers(resumed)) == (second[5:], third)
     unshuffled = load(path, order="plan", batch_size=8, shuffle=False)
@@ -146,7 +152,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, caplog: pytest
     steps = [
         numbers_or_none(load(path, decode=True, on_error="skip", order="plan", batch_size=5, seed=s)) for s in range(3)
     ]
-    assert all(sorted(sum(found, [])) == kept[0] and len(found) == 2 for found in steps)
+    assert all(sorted(joined(found)) == kept[0] and len(found) == 2 for found in steps)
 
 
 def test_images_of_different_sizes_need_a_resize(tmp_path: Path) -> None:
@@ -210,3 +216,34 @@ def test_other_formats_are_refused(path: str) -> None:
         read_parquet("csv", path)
     with pytest.raises(UsageError, match="output_types is not specified for format tf_dataset"):
         read_parquet("tf_dataset", path)
+
+
+def test_a_set_is_read_as_shards_where_the_cluster_is(path: str, on_spark: Any) -> None:
+    shards = ParquetDataset._read_as_xshards(path)
+    assert shards.num_partitions() == 11
+    found = shards.collect()
+    assert np.concatenate([shard["number"] for shard in found]).tolist() == list(range(91))
+    assert found[2]["image"][3] == imagesets.encoded(imagesets.picture(21))
+    assert found[1]["mask"].shape == (9, 2, 3) and found[1]["mask"].dtype == np.uint8
+    np.testing.assert_array_equal(found[1]["label"][2], imagesets.boxes(11))
+
+
+def test_workers_divide_a_torch_data_set(path: str) -> None:
+    from torch.utils.data import DataLoader
+
+    dataset = ParquetDataset.read_as_torch(path, columns=["number"])
+    assert sorted(joined(numbers(DataLoader(dataset, 4, num_workers=2, collate_fn=same)))) == list(range(91))
+
+
+def test_what_is_written_is_read(tmp_path: Path, inline: None) -> None:
+    records = [
+        {"image": imagesets.encoded(imagesets.picture(k)), "label": imagesets.boxes(k), "mask": imagesets.mask(k),
+         "number": k, "image_id": f"id-{k}"}
+        for k in range(10)
+    ]  # fmt: skip
+    ParquetDataset.write(str(tmp_path / "set"), iter(records), imagesets.SCHEMA, block_size=4)
+    (found,) = load(str(tmp_path / "set"), batch_size=20)
+    assert len(found) == 10
+    for one, record in zip(found, records, strict=True):
+        for name, value in record.items():
+            np.testing.assert_array_equal(one[name], value)

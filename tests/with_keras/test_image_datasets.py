@@ -10,6 +10,7 @@ import pytest
 
 import imagesets
 from zoo.engine.errors import UsageError
+from zoo.orca.data.image import ParquetDataset
 from zoo.orca.data.image.reading import read_parquet
 
 tf = pytest.importorskip("tensorflow")
@@ -67,7 +68,10 @@ def test_numbers_are_cast_and_batched_where_asked(path: str) -> None:
 
 def test_transforms_make_the_elements(path: str) -> None:
     dataset = load(
-        path, {"boxes": tf.int64}, transforms=lambda record: {"boxes": len(record["label"])}, output_shapes={"boxes": ()}
+        path,
+        {"boxes": tf.int64},
+        transforms=lambda record: {"boxes": len(record["label"])},
+        output_shapes={"boxes": ()},
     )
     assert [int(element["boxes"]) for element in dataset] == [number % 4 for number in range(13)]
 
@@ -91,7 +95,7 @@ def test_the_plan_goes_on_where_it_is_told(path: str) -> None:
 
     dataset = steps()
     first, second = numbers(dataset), numbers(dataset)
-    assert first != second and sorted(sum(second, [])) == list(range(13))
+    assert first != second and sorted(number for step in second for number in step) == list(range(13))
     assert numbers(steps(start=(1, 1))) == second[1:]
     with pytest.raises(UsageError, match="tf.data cannot cut a step's rows where ranks share it"):
         steps(config={"num_shards": 2, "rank": 0})
@@ -100,3 +104,11 @@ def test_the_plan_goes_on_where_it_is_told(path: str) -> None:
 def test_mistakes_are_told(path: str) -> None:
     with pytest.raises(UsageError, match="no argument 'imag'. Did you mean 'image'"):
         load(path, {"imag": tf.string})
+
+
+def test_estimators_data_are_read_where_the_cluster_is(path: str, inline: None) -> None:
+    dataset = ParquetDataset.read_as_tf(path, ["number", "mask"])
+    halved = dataset.map(lambda record: {"x": record["mask"], "y": record["number"]})
+    shards = halved.get_xshards().collect()
+    assert np.concatenate([shard["y"] for shard in shards]).tolist() == list(range(13))
+    assert shards[0]["x"].shape == (5, 2, 3)

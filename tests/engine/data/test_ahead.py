@@ -17,8 +17,8 @@ def sizes(item: int) -> int:
     return item
 
 
-def done(items: object, work: object = lambda item: item, ahead: Ahead = Ahead(threads=3)) -> Iterator[int]:
-    return in_order(items, work, ahead, (sizes, sizes))  # type: ignore[arg-type]
+def done(items: object, work: object = lambda item: item, ahead: Ahead | None = None) -> Iterator[int]:
+    return in_order(items, work, ahead or Ahead(threads=3), (sizes, sizes))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 4), st.integers(1, 200))

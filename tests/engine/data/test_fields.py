@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zoo.engine.data.columns import to_arrays, describe
+from zoo.engine.data.columns import describe, to_arrays
 from zoo.engine.data.fields import RecordField, is_image, kept_batch, kept_schema
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField, arrow_field

@@ -16,10 +16,10 @@ Leaves: columns (fields), files (files), the plan (plan, feed), threads (ahead),
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -28,11 +28,13 @@ from zoo.engine.data import columns, images
 from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.fields import RecordField, kept_batch, kept_schema, path_of
-from zoo.engine.data.files import FileShards
 from zoo.engine.data.shards import owned
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.events.events import Tick
 from zoo.engine.values import Rank
+
+if TYPE_CHECKING:
+    from zoo.engine.data.files import FileShards  # pyarrow's datasets import pandas
 
 _LOG = logging.getLogger("zoo.data")
 
@@ -271,5 +273,3 @@ def chosen(fields: Sequence[RecordField], names: Sequence[str] | None) -> tuple[
     if unknown:
         raise UsageError.unknown_argument("the image set", unknown, there)
     return tuple(there[name] for name in names)
-
-

@@ -83,7 +83,9 @@ class _Sending:
                     continue
                 arrays = [np.asarray(field.value(value), field.dtype) for value in values]
                 sent[field.name] = _objects(np.ascontiguousarray(array).tobytes() for array in arrays)
-                sent[_SHAPE.format(field.name)] = _objects(np.array(array.shape, np.int64).tobytes() for array in arrays)
+                sent[_SHAPE.format(field.name)] = _objects(
+                    np.array(array.shape, np.int64).tobytes() for array in arrays
+                )
             yield sent
 
 

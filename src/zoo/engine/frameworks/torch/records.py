@@ -141,7 +141,7 @@ class Collating:
 
 
 def collated(records: list[Any]) -> Any:
-    """torch's `default_collate`, whose error names the column whose arrays differ.
+    """Torch's `default_collate`, whose error names the column whose arrays differ.
 
     Raises:
         DataError: arrays of different shapes.

@@ -2,18 +2,20 @@
 
 from zoo.orca.data.image.parquet_dataset import (
     ParquetDataset,
+    read_as_dataloader,
+    read_as_tfdataset,
+    read_parquet,
     write_coco,
     write_from_directory,
     write_mnist,
     write_parquet,
     write_voc,
 )
-from zoo.orca.data.image.reading import read_as_dataloader, read_as_tfdataset, read_parquet
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.voc_dataset import VOCDatasets
 
 __all__ = [
-    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "read_as_dataloader", "read_as_tfdataset",
-    "read_parquet", "write_coco", "write_from_directory",
+    "DType", "FeatureType", "ParquetDataset", "SchemaField", "VOCDatasets", "read_as_dataloader",
+    "read_as_tfdataset", "read_parquet", "write_coco", "write_from_directory",
     "write_mnist", "write_parquet", "write_voc",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The words for sets of images: `write_parquet` and its kin, `ParquetDataset`.
 
-Owns: arguments of the calls. Leaves: the formats (folders, voc_dataset, coco, mnist), writing (writing).
+Owns: arguments of the calls. Leaves: the formats (folders, voc_dataset, coco, mnist), writing (writing), reading
+(reading, distributed).
 """
 
 from __future__ import annotations
@@ -11,8 +12,17 @@ from typing import Any, NamedTuple
 
 from zoo.engine.errors import UsageError
 from zoo.orca.data.image import coco, folders, mnist, voc_dataset, writing
-from zoo.orca.data.image.schema import Schema
+from zoo.orca.data.image.distributed import read_as_xshards
+from zoo.orca.data.image.reading import read_as_dataloader, read_as_tfdataset, read_parquet
+from zoo.orca.data.image.schema import DType, FeatureType, Schema, SchemaField
 from zoo.orca.data.image.target import Options
+from zoo.orca.data.shard import XShards
+from zoo.orca.data.tf.data import Dataset
+
+__all__ = [
+    "DType", "FeatureType", "ParquetDataset", "SchemaField", "read_as_dataloader", "read_as_tfdataset", "read_parquet",
+    "write_coco", "write_from_directory", "write_imagenet", "write_mnist", "write_parquet", "write_voc",
+]  # fmt: skip
 
 
 class ParquetDataset:
@@ -45,6 +55,37 @@ class ParquetDataset:
         """
         options = _options("ParquetDataset.write", {"block_size": block_size, "write_mode": write_mode} | kwargs)
         writing.write_generated(str(path), generator, schema, options)
+
+    @staticmethod
+    def read_as_tf(path: str, columns: Sequence[str] | None = None) -> Dataset:
+        """A `zoo.orca.data.tf.data.Dataset` of dicts, which estimators take; read where the cluster is.
+
+        Args:
+            path: of the set.
+            columns: that are read; None for all. Arrays of different shapes make no tensors: leave them out.
+
+        Raises:
+            UsageError: no set, or one that is not whole.
+        """
+        return Dataset.from_tensor_slices(read_as_xshards(path, columns))
+
+    @staticmethod
+    def read_as_torch(path: str, **arguments: Any) -> Any:
+        """A torch `IterableDataset` of dicts, one a record; the workers of a loader over it divide it.
+
+        Args:
+            path: of the set.
+            **arguments: of `read_as_dataloader`, but those of batches.
+
+        Raises:
+            UsageError: no set, or one that is not whole.
+        """
+        return read_as_dataloader(path, **arguments).dataset
+
+    @staticmethod
+    def _read_as_xshards(path: str) -> XShards:
+        """One shard a chunk, a dict of arrays."""
+        return read_as_xshards(path)
 
 
 def write_mnist(image_file: str, label_file: str, output_path: str, **kwargs: Any) -> None:

@@ -130,7 +130,7 @@ class Config:
         return tuple(part for chunk in chunks[self.rank :: self.num_shards] for part in chunk)
 
 
-def read_parquet(format: str, path: str, *args: Any, **kwargs: Any) -> Any:  # noqa: A002  the old API's word
+def read_parquet(format: str, path: str, *args: Any, **kwargs: Any) -> Any:
     """Reads an image set.
 
     Args:
