@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,18 @@ def test_files_are_spread_over_ranks(tmp_path: Path) -> None:
         for index in range(2)
     ]  # fmt: skip
     assert ranks[0] | ranks[1] == {b"0", b"1", b"2", b"3"} and not ranks[0] & ranks[1]
+
+
+def test_functions_of_a_creator_leave_no_files_of_their_translation() -> None:
+    def create(config: Any, batch_size: int) -> Any:
+        def doubled(x: Any, y: Any) -> Any:
+            return (x * 2 if y < 1 else x), y
+
+        return numbers().map(doubled).batch(batch_size)
+
+    found = [row for step in steps_of(create, 1, 5) for row in step]
+    assert found == [2 * number for number in range(ROWS)]
+    assert not list(Path(tempfile.gettempdir()).glob("__autograph_generated_file*"))
 
 
 @pytest.mark.parametrize("pack", [tuple, lambda pair: dict(zip(("one", "two"), pair, strict=True))])

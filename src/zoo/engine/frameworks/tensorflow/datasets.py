@@ -43,7 +43,7 @@ from zoo.engine.frameworks.tensorflow.pipelines import (
     size_of_batches,
     with_seeds,
 )
-from zoo.engine.frameworks.tensorflow.process import eagerly, library
+from zoo.engine.frameworks.tensorflow.process import clear_generated_files, eagerly, library
 from zoo.engine.jobs import Columns
 from zoo.engine.values import part_of
 
@@ -66,6 +66,7 @@ def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str
 
 def created(loader: Any, columns: Columns, named: bool, rows: int) -> Shards:
     """What a creator function has made on this rank; see `zoo.engine.data.creators`."""
+    clear_generated_files()
     return CreatedDataset(loader if is_batched(loader) else loader.batch(rows), columns)
 
 

@@ -2,7 +2,7 @@
 
 Its thread pools are made when it computes for the first time, and kept.
 
-Owns: that, and silence at its start.
+Owns: that, silence at its start, files that it would leave behind.
 Leaves: what is computed (keras, graph).
 """
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from zoo.engine.optional import require
 if TYPE_CHECKING:
     from zoo.engine.values import Rank
 
+_GENERATED = "__autograph_generated_file"
 _GREETINGS = (b"I0000 ", b"E0000 ", b"WARNING: All log messages before absl", b"To enable the following instructions")
 
 
@@ -74,6 +76,16 @@ def eagerly() -> AbstractContextManager[Any]:
     """Computes at once in the block, also in a program that has disabled it (``tf.compat.v1``)."""
     context: AbstractContextManager[Any] = library().__internal__.eager_context.eager_mode()
     return context
+
+
+def clear_generated_files() -> None:
+    """Removes the files to which TensorFlow has written each function that it translated (AutoGraph).
+
+    It does so itself when a process ends by itself. Spark's workers do not; and nobody reads the files but tracebacks.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith(_GENERATED) and module.__file__:
+            Path(module.__file__).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -6,19 +6,14 @@ Leaves: where the arrays are (front ends), data sets of programs (datasets).
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from zoo.engine.errors import DataError
 from zoo.engine.frameworks.tensorflow.pipelines import elements
-from zoo.engine.frameworks.tensorflow.process import eagerly, library
-
-_GENERATED = "__autograph_generated_file*.py"
+from zoo.engine.frameworks.tensorflow.process import clear_generated_files, eagerly, library
 
 
 def mapped(arrays: Any, functions: Sequence[Callable[..., Any]]) -> dict[str, Any]:
@@ -32,12 +27,15 @@ def mapped(arrays: Any, functions: Sequence[Callable[..., Any]]) -> dict[str, An
         DataError: elements of different shapes, or none.
     """
     tf = library("the data is a zoo.orca.data.tf.data.Dataset")
-    with eagerly(), _without_generated_files():
-        dataset = tf.data.Dataset.from_tensor_slices(_plain(arrays))
-        rows = int(dataset.cardinality())
-        for function in functions:
-            dataset = dataset.map(function)
-        dataset = dataset.batch(max(rows, 1))
+    try:
+        with eagerly():
+            dataset = tf.data.Dataset.from_tensor_slices(_plain(arrays))
+            rows = int(dataset.cardinality())
+            for function in functions:
+                dataset = dataset.map(function)
+            dataset = dataset.batch(max(rows, 1))
+    finally:
+        clear_generated_files()
     try:
         found = next(elements(dataset), None)
     except tf.errors.InvalidArgumentError as error:
@@ -47,21 +45,6 @@ def mapped(arrays: Any, functions: Sequence[Callable[..., Any]]) -> dict[str, An
     if isinstance(found, Mapping) and "x" in found and set(found) <= {"x", "y"}:
         return dict(found)
     return {"x": found[0], "y": found[1]} if isinstance(found, tuple) and len(found) == 2 else {"x": found}
-
-
-@contextmanager
-def _without_generated_files() -> Iterator[None]:
-    """TensorFlow writes each function that it translates to a temporary file, until the process ends by itself.
-
-    Spark's workers do not; and nobody reads the files but tracebacks.
-    """
-    folder = Path(tempfile.gettempdir())
-    before = set(folder.glob(_GENERATED))
-    try:
-        yield
-    finally:
-        for path in set(folder.glob(_GENERATED)) - before:
-            path.unlink(missing_ok=True)
 
 
 def _plain(arrays: Any) -> Any:
