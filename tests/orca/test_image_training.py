@@ -65,7 +65,7 @@ def test_an_image_set_trains_evaluates_and_predicts(tmp_path: Path, inline: None
     predicted = est.predict(path, feature_cols=["image"], transform=halves)
     assert (np.array(predicted["prediction"].to_pylist()).argmax(1) == np.arange(32) % 2).all()
     on_disk = estimator()
-    on_disk.fit(path, epochs=1, batch_size=8, memory=1, **ASKED)
+    on_disk.fit(path, epochs=1, batch_size=8, memory=4000, **ASKED)
 
 
 def test_the_same_steps_on_two_processes() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from zoo.engine import session
 from zoo.engine.contracts import Cluster
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.orca.data import XShards
@@ -18,13 +16,6 @@ from zoo.orca.learn.utils import (
     maybe_dataframe_to_xshards,
     update_predict_xshards,
 )
-
-
-@pytest.fixture
-def local() -> Iterator[Cluster]:
-    yield session.begin_local(2).cluster
-    session.end()
-
 
 ROWS = [([number, np.ones(2) * number], [number % 2]) for number in range(5)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.engine import session
 from zoo.engine.contracts import Cluster
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.orca.data import XShards
 from zoo.orca.data.transformer import MinMaxScaler, StandardScaler, StringIndexer
-
-
-@pytest.fixture
-def local() -> Iterator[Cluster]:
-    yield session.begin_local(2).cluster
-    session.end()
 
 
 def shards_of(*frames: pd.DataFrame) -> XShards:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from shards_seen import same
 
 from zoo.engine import session
 from zoo.engine.collectives.solo import Solo
@@ -23,35 +24,15 @@ from zoo.engine.data.adapters import adapt
 from zoo.engine.data.columns import describe, from_array, to_arrays
 from zoo.engine.errors import ColumnNotFound, DataError, NotPicklable, UsageError, WorkerFailed
 from zoo.engine.jobs import Columns
-from zoo.orca import OrcaContext
 from zoo.orca.data import SparkXShards, XShards
 
 X, Y = np.arange(20, dtype="f4").reshape(10, 2), np.arange(10, dtype="i8")
-
-
-@pytest.fixture(params=["python", "spark"])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    if request.param == "spark":
-        request.getfixturevalue("spark")
-        running = session.adopt()
-        assert running is not None
-    else:
-        running = session.begin_local(2)
-    yield running.cluster
-    session.end()
 
 
 def cases(name: str, everywhere: Sequence[Any], on_spark: Sequence[Any]) -> Any:
     """All values on local processes, some on Spark: how shards are cut does not depend on where they are."""
     places = [*(("python", value) for value in everywhere), *(("spark", value) for value in on_spark)]
     return pytest.mark.parametrize(("cluster", name), places, indirect=["cluster"])
-
-
-@pytest.fixture
-def lazy() -> Iterator[None]:
-    OrcaContext._eager_mode = False
-    yield
-    OrcaContext._eager_mode = True
 
 
 class Deaf:
@@ -71,21 +52,6 @@ def frames(cluster: Cluster, *sizes: int) -> XShards:
         return pd.DataFrame({"größe": rows / 2, "a.b": rows, "id": rows.astype(str)}, index=rows)
 
     return bounds.transform_shard(frame)
-
-
-def same(got: Any, wanted: Any) -> None:
-    assert type(got) is type(wanted)
-    if isinstance(got, dict):
-        assert list(got) == list(wanted)
-        got, wanted = list(got.values()), list(wanted.values())
-    if isinstance(got, list | tuple):
-        assert len(got) == len(wanted)
-        for one, other in zip(got, wanted, strict=True):
-            same(one, other)
-    elif isinstance(got, pd.DataFrame):
-        pd.testing.assert_frame_equal(got, wanted)
-    else:
-        np.testing.assert_array_equal(got, wanted, strict=isinstance(got, np.ndarray))
 
 
 # --- partition, collect, transform ------------------------------------------------------------------------------------

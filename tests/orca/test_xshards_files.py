@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from shards_seen import same
 
 from zoo.engine import session, storage
 from zoo.engine.contracts import Cluster
@@ -23,44 +23,9 @@ from zoo.engine.errors import DataError, NotPicklable, StorageFailed, UsageError
 from zoo.orca.data import SharedValue, SparkXShards, XShards, tensors
 
 
-@pytest.fixture(params=["python", "spark"])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    if request.param == "spark":
-        request.getfixturevalue("spark")
-        running = session.adopt()
-        assert running is not None
-    else:
-        running = session.begin_local(2)
-    yield running.cluster
-    session.end()
-
-
-@pytest.fixture
-def local() -> Iterator[Cluster]:
-    yield session.begin_local(2).cluster
-    session.end()
-
-
 def shards_of(*values: Any) -> XShards:
     """One shard of each value."""
     return XShards.partition(np.arange(len(values)), len(values)).transform_shard(lambda at: values[at[0]])
-
-
-def same(got: Any, wanted: Any) -> None:
-    assert type(got) is type(wanted)
-    if isinstance(wanted, dict):
-        assert list(got) == list(wanted)
-        got, wanted = list(got.values()), list(wanted.values())
-    if isinstance(wanted, list | tuple):
-        assert len(got) == len(wanted)
-        for one, other in zip(got, wanted, strict=True):
-            same(one, other)
-    elif isinstance(wanted, pd.DataFrame):
-        pd.testing.assert_frame_equal(got, wanted)
-    elif isinstance(wanted, pd.Series):
-        pd.testing.assert_series_equal(got, wanted)
-    else:
-        np.testing.assert_array_equal(got, wanted, strict=isinstance(wanted, np.ndarray))
 
 
 FRAME = pd.DataFrame(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,33 +17,7 @@ from hypothesis import strategies as st
 from zoo.engine import session
 from zoo.engine.contracts import Cluster
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
-from zoo.orca import OrcaContext
 from zoo.orca.data import XShards
-
-
-@pytest.fixture(params=["python", "spark"])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    if request.param == "spark":
-        request.getfixturevalue("spark")
-        running = session.adopt()
-        assert running is not None
-    else:
-        running = session.begin_local(2)
-    yield running.cluster
-    session.end()
-
-
-@pytest.fixture
-def local() -> Iterator[Cluster]:
-    yield session.begin_local(2).cluster
-    session.end()
-
-
-@pytest.fixture
-def lazy() -> Iterator[None]:
-    OrcaContext._eager_mode = False
-    yield
-    OrcaContext._eager_mode = True
 
 
 def shards_of(*values: Any) -> XShards:

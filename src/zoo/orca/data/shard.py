@@ -140,11 +140,6 @@ class XShards:
             partitions, files = minPartitions, saved.spread(files, minPartitions)
         return XShards._loaded(files, partitions, saved.Loading(url, saved.unpickled))
 
-    @classmethod
-    def _of(cls, cluster: Cluster, rows: Shards, counts: Sequence[int]) -> XShards:
-        """Wraps rows of the engine; arguments as of the class."""
-        return cls(cluster, rows, counts)
-
     @staticmethod
     def partition(data: Any, num_shards: int | None = None) -> XShards:
         """Cuts arrays along the first axis.

@@ -18,6 +18,7 @@ from zoo.engine.optional import require
 
 _KINDS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what training decodes
 _JPEG_END = b"\xff\xd9"
+_PNG_END = b"IEND\xaeB`\x82"  # with its checksum, which is always the same
 
 
 def pillow() -> Any:
@@ -63,7 +64,7 @@ def _complete(kind: str | None, data: bytes) -> bool:
     if kind in ("JPEG", "MPO"):
         return data[-64:].rstrip(b"\0\r\n ").endswith(_JPEG_END)
     if kind == "PNG":
-        return b"IEND" in data[-64:]
+        return _PNG_END in data[-64:]
     if kind == "WEBP":
         return len(data) >= int.from_bytes(data[4:8], "little") + 8
     return False

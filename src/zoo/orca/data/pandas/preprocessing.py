@@ -277,7 +277,7 @@ def _by_spark(frames: Any) -> XShards:
 
     if OrcaContext._eager_mode:
         frames.keep()
-    return XShards(session.current(), frames, readers.counts(frames))._settled()
+    return XShards._of(session.current(), frames, readers.counts(frames))._settled()
 
 
 def _by_pandas(
@@ -316,7 +316,7 @@ def _read(made: Sequence[pieces.Piece]) -> XShards:
     cluster = session.current()
     rows = gather(((part, pack(Item(part, 0, piece))) for part, piece in enumerate(made)), OBJECTS)
     placed = cluster.store.regroup([rows], len(made))
-    return XShards(cluster, cluster.map(OnObjects(pieces.frames), placed, OBJECTS), [1] * len(made))._settled()
+    return XShards._of(cluster, cluster.map(OnObjects(pieces.frames), placed, OBJECTS), [1] * len(made))._settled()
 
 
 def _alike(shards: XShards, *, same_columns: bool) -> XShards:
