@@ -19,13 +19,14 @@ from zoo.orca.data import image
 LEARNING_RATE = 2e-3
 
 
-def read(path: str, size: int) -> Any:
-    """(picture, boxes) of each record of a set."""
+def read(path: str, size: int, config: dict[str, Any] | None = None) -> Any:
+    """(picture, boxes) of each record of a set, or of this rank's part of it."""
     records = image.read_parquet(
         "tf_dataset",
         path,
         output_types={"image": tf.string, "label": tf.float32},
         output_shapes={"image": (), "label": (None, 6)},
+        config=config,
     )
     return records.map(lambda record: decoded(record, size), num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -33,9 +34,9 @@ def read(path: str, size: int) -> Any:
 def train_data_creator(config: dict[str, Any], batch_size: int) -> Any:
     """Batches of (pictures, targets of each scale), in another order and mirrored otherwise in each epoch."""
     size, anchors = config["size"], config["anchors"]
-    train_dataset = read(config["train"], size)
+    train_dataset = read(config["train"], size, config)
     train_dataset = train_dataset.cache() if config["cache"] else train_dataset
-    train_dataset = train_dataset.shuffle(buffer_size=512, seed=0)  # all ranks shuffle alike, and take turns
+    train_dataset = train_dataset.shuffle(buffer_size=512)
     train_dataset = train_dataset.map(flipped)
     train_dataset = train_dataset.map(lambda picture, boxes: (picture, targets_of(boxes, anchors, size)))
     return train_dataset.batch(batch_size).prefetch(2)

@@ -26,6 +26,7 @@ from zoo.orca.learn.tf.estimator import Estimator
 
 GOAL = 0.5  # mAP@0.5 of the generated pictures
 SHOWN = 12  # pictures that are drawn
+PICTURES_OF_CHUNK = 50  # each rank reads its own chunks
 HERE = Path(__file__).resolve().parent
 
 
@@ -64,8 +65,9 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
     for part, splits in (("train", options.train), ("test", options.test)):
         paths[part] = str((options.output / part).resolve())
         image.write_parquet(
-            "voc", paths[part], voc_root_path=str(root), splits_names=splits_of(splits), classes=classes
-        )
+            "voc", paths[part], voc_root_path=str(root), splits_names=splits_of(splits), classes=classes,
+            block_size=PICTURES_OF_CHUNK,
+        )  # fmt: skip
     names = image.VOCDatasets(str(root), splits_of(options.test), classes).classes_label
     return {**paths, "names": names, "classes": len(names), "cache": options.voc is None}
 

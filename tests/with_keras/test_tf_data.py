@@ -195,3 +195,37 @@ def test_data_sets_that_never_end_or_never_begin(inline: None) -> None:
     assert "val_loss" in est.fit((X, Y), validation_data=endless, validation_steps=2)[0]
     with pytest.raises(DataError, match="no rows"):
         est.fit(data.Dataset.from_tensor_slices((X[:0], Y[:0])))
+
+
+def test_a_creator_that_hands_its_config_on_reads_its_own_chunks(tmp_path: Path) -> None:
+    from zoo.orca.data.image import DType, FeatureType, ParquetDataset, SchemaField, read_parquet
+
+    schema = {name: SchemaField(FeatureType.SCALAR, DType.FLOAT32, ()) for name in ("x", "y")}
+    ParquetDataset.write(str(tmp_path), ({"x": n, "y": 0} for n in range(50)), schema, block_size=7)
+    configs = []
+
+    def creator(config: dict[str, Any], batch_size: int) -> data.Dataset:
+        configs.append(config)
+        types = {"x": tensorflow.float32, "y": tensorflow.float32}
+        records = read_parquet("tf_dataset", str(tmp_path), output_types=types, config=config)
+        return records.shuffle(20).map(lambda record: (record["x"], record["y"])).batch(batch_size)
+
+    read = []
+    for rank in (0, 1):
+        batches = feed_of(creator, rank, 2).epoch(0)
+        some = [batch for batch, _ in zip(batches, range(10), strict=False) if batch.weight]
+        read.append([value for batch in some for value in batch.features[0].tolist()])
+    assert configs == [{"num_shards": 2, "rank": 0}, {"num_shards": 2, "rank": 1}]
+    assert sorted(read[0] + read[1]) == list(range(50))
+    assert set(read[0]) == {n for n in range(50) if n // 7 % 2 == 0}
+
+
+def test_a_creator_alone_is_given_its_own_config(tmp_path: Path) -> None:
+    configs = []
+
+    def creator(config: dict[str, Any], batch_size: int) -> data.Dataset:
+        configs.append(config)
+        return data.Dataset.from_tensor_slices((X, Y)).batch(batch_size)
+
+    feed_of(creator, 0, 1)
+    assert configs == [{}]

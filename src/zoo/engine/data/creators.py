@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -29,13 +30,24 @@ _LOADERS: Mapping[str, str] = {  # the module that a loader's class or a base of
     "tensorflow.python.data": "zoo.engine.frameworks.tensorflow.datasets:created",
 }
 _UNNAMED = Columns(("x0",), ("y0",))
+_said: ContextVar[list[str] | None] = ContextVar("said", default=None)  # while a creator is called
 
 
 class Maker(Protocol):
     """What the table's names lead to."""
 
-    def __call__(self, loader: Any, columns: Columns, named: bool, rows: int, /) -> Shards:
-        """Shards over a loader that was made on this rank alone, with `rows` rows a batch."""
+    def __call__(self, loader: Any, columns: Columns, named: bool, rows: int, own: bool, /) -> Shards:
+        """Shards over a loader that was made on this rank alone, with `rows` rows a batch.
+
+        With `own` it gives this rank's part of the data alone; else all ranks have made it alike.
+        """
+
+
+def read_own_part() -> None:
+    """Told by a reader that reads one rank's part: what a creator that is being called makes of it is not divided."""
+    said = _said.get()
+    if said is not None:
+        said.append("own")
 
 
 def adapt_creator(
@@ -46,8 +58,9 @@ def adapt_creator(
 ) -> Adapted:
     """A function ``f(config, batch_size)``, ``f(batch_size)`` (with its config bound) or ``f()`` that creates a loader.
 
-    It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them. It is
-    not called here: without names, a batch is taken to have one feature and one target.
+    It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them,
+    unless what it reads from takes the rank's part by itself: of several ranks, each finds ``num_shards``
+    and ``rank`` in `config`. It is not called here: without names, a batch is taken to have one feature and one target.
     """
     columns = _UNNAMED if features is None else Columns(features, labels or ())
     return Adapted(CreatedShards(data, columns, features is not None, dict(config or {})), columns)
@@ -91,17 +104,23 @@ class CreatedShards:
         """The batches of one rank."""
         rank = request.rank
         rows = max(1, len(part_of(range(request.batch_size), rank.index, rank.world)))
-        return self._made(rows).feed(request)
+        part = {"num_shards": rank.world, "rank": rank.index} if rank.world > 1 else {}
+        return self._made(rows, part).feed(request)
 
-    def _made(self, rows: int) -> Shards:
-        loader = _called(self.create, self.config, rows)
+    def _made(self, rows: int, part: Mapping[str, int] | None = None) -> Shards:
+        said: list[str] = []
+        before = _said.set(said)
+        try:
+            loader = _called(self.create, {**(part or {}), **self.config}, rows)
+        finally:
+            _said.reset(before)
         if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             raise UsageError(
                 f"a data creator must return a torch DataLoader or a tf.data.Dataset. It returned: {type(loader)}"
             )
         module, _, name = _room_of(type(loader)).partition(":")
         make: Maker = getattr(importlib.import_module(module), name)
-        return make(loader, self.columns, self.named, rows)
+        return make(loader, self.columns, self.named, rows, bool(said))
 
 
 def _room_of(kind: type) -> str:

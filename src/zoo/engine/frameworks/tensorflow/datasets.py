@@ -64,10 +64,10 @@ def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str
     return Adapted(shards, shards.columns)
 
 
-def created(loader: Any, columns: Columns, named: bool, rows: int) -> Shards:
+def created(loader: Any, columns: Columns, named: bool, rows: int, own: bool) -> Shards:
     """What a creator function has made on this rank; see `zoo.engine.data.creators`."""
     clear_generated_files()
-    return CreatedDataset(loader if is_batched(loader) else loader.batch(rows), columns)
+    return CreatedDataset(loader if is_batched(loader) else loader.batch(rows), columns, own)
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,12 @@ class CreatedDataset:
     Attributes:
         dataset: in batches.
         columns: names that its parts may have.
+        own: whether it gives this rank's part of the data alone.
     """
 
     dataset: Any
     columns: Columns
+    own: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -220,6 +222,8 @@ class CreatedDataset:
         with eagerly():
             refuse_infinite(self.dataset, request.steps, request.purpose)
             rank, dataset = request.rank, with_seeds(self.dataset, request.seed)
+            if self.own:
+                return OwnFeed(dataset)
             if request.batch_size % rank.world:  # ranks were asked for different numbers of rows, and take turns
                 dataset = dataset.rebatch(-(-request.batch_size // rank.world))
             return OwnFeed(part_of_rank(dataset, rank.index, rank.world))

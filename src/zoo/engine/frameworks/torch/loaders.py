@@ -60,11 +60,11 @@ def adapt_loader(data: Any, features: tuple[str, ...] | None, labels: tuple[str,
     return Adapted(LoaderShards(data, columns, record_of(pair, columns).schema, names is not None), columns)
 
 
-def created(loader: Any, columns: Columns, named: bool, rows: int) -> LoaderShards:
+def created(loader: Any, columns: Columns, named: bool, rows: int, own: bool) -> LoaderShards:
     """What a creator function has made on this rank; see `zoo.engine.data.creators`."""
     if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
         loader = DataLoader(loader, batch_size=rows)
-    return LoaderShards(loader, columns, pa.schema([]), named, each=True)
+    return LoaderShards(loader, columns, pa.schema([]), named, each=True, own=own)
 
 
 _UNNAMED = Columns(("x0",), ("y0",))
@@ -79,14 +79,22 @@ class LoaderShards:
         schema: of its rows; empty where only the ranks see them.
         named: whether the caller gave the names, and so how many parts are features.
         each: whether each rank has made a loader of its own, for its own part of a step.
+        own: whether this one gives the rank's part of the data alone.
     """
 
     own_order = True
 
     def __init__(
-        self, loader: Any, columns: Columns, schema: pa.Schema, named: bool = False, *, each: bool = False
+        self,
+        loader: Any,
+        columns: Columns,
+        schema: pa.Schema,
+        named: bool = False,
+        *,
+        each: bool = False,
+        own: bool = False,
     ) -> None:
-        self._loader, self._each = loader, each
+        self._loader, self._each, self._own = loader, each, own
         self._columns = columns
         self._names = columns if named else None
         self.schema = schema
@@ -124,7 +132,7 @@ class LoaderShards:
             return MappedFeed(loader, request, self._names, each=self._each)
         dataset = getattr(loader, "dataset", None)
         given = isinstance(getattr(loader, "sampler", None), DistributedSampler)
-        own = given or getattr(dataset, "splits_itself", False)
+        own = self._own or given or getattr(dataset, "splits_itself", False)
         return StreamFeed(loader, request, self._names, "own" if own else "turns" if self._each else "share")
 
 

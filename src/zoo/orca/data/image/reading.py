@@ -15,6 +15,7 @@ from typing import Any
 
 from zoo.engine import storage
 from zoo.engine.data import images
+from zoo.engine.data.creators import read_own_part
 from zoo.engine.data.fields import RecordField
 from zoo.engine.data.records import PlanRequest, RecordFiles, RecordMaker, chosen
 from zoo.engine.errors import DataError, UsageError
@@ -169,7 +170,8 @@ def read_as_tfdataset(
     Args:
         path: of the set, local or a URL.
         output_types: the columns to read, and the dtype of each.
-        config: ``{"num_shards": n, "rank": r}``: of n ranks this is r, and reads every n-th chunk.
+        config: ``{"num_shards": n, "rank": r}``: of n ranks this is r, and reads every n-th chunk. In a data creator it
+            is the config that the creator is given.
         output_shapes: of some columns, which TensorFlow then knows without looking.
         transforms: record -> record in Python, called for each; `output_types` are then those of what it returns, and
             all columns are read. Functions for TensorFlow's own threads go to ``.map`` of the data set.
@@ -187,6 +189,8 @@ def read_as_tfdataset(
     from zoo.engine.frameworks.tensorflow.records import Elements, dataset_of_records
 
     request = _Request.of(config, order, start, batch_size)
+    if request.config.num_shards > 1:
+        read_own_part()
     found = ImageSet.open(path, None if transforms is not None else list(output_types))
     if order == "plan" and request.config.num_shards > 1 and batch_size > 1:
         raise UsageError(
