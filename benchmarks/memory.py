@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from measure import Row
 from places import folder
 
-MEGABYTES = {"tiny": (8, 2), "quick": (256, 64), "full": (2000, 512)}  # of (the data, the budget)
+MEGABYTES = {"tiny": (16, 4), "quick": (256, 64), "full": (2000, 512)}  # of (the data, the budget)
 
 
 def rows(size: str) -> Iterator[Row]:
