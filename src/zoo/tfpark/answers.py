@@ -54,7 +54,7 @@ def as_rdd(predicted: Any) -> Any:
     """
     if hasattr(predicted, "mapPartitions") and hasattr(predicted, "flatMap"):
         return predicted
-    if hasattr(predicted, "select") and hasattr(predicted, "rdd"):
+    if hasattr(predicted, "withColumn") and hasattr(predicted, "rdd"):
         return predicted.rdd.map(_of_row)
     rows = rows_of(predicted)
     running = session.running()
