@@ -63,7 +63,7 @@ def main() -> None:
     session = begin(
         MASTER, spark_dynamicAllocation_enabled=True, spark_dynamicAllocation_shuffleTracking_enabled=True,
         spark_dynamicAllocation_minExecutors=0, spark_dynamicAllocation_maxExecutors=2,
-        spark_dynamicAllocation_executorIdleTimeout="5s",
+        spark_dynamicAllocation_executorIdleTimeout="5s", spark_dynamicAllocation_shuffleTracking_timeout="5s",
     )  # fmt: skip
     rows = frame(session, 203)
     HURRY.touch()
