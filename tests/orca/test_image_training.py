@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import imagesets
 from zoo.engine.data.pictures import encoded, picture
 from zoo.engine.errors import DataError, UsageError, WorkerFailed
+from zoo.engine.jobs import ImageTransform
 
 torch = pytest.importorskip("torch")
 
@@ -39,8 +41,9 @@ def estimator() -> Any:
     return Estimator.from_torch(model=model, loss=loss, optimizer=torch.optim.SGD(model.parameters(), lr=1.0))
 
 
-def table(rows: int = 32) -> pa.Table:
-    files = [{"bytes": imagesets.encoded(plain(k)), "path": f"a/{k}.png"} for k in range(rows)]
+def table(rows: int = 32, broken: Sequence[int] = ()) -> pa.Table:
+    whole = [imagesets.encoded(plain(k)) for k in range(rows)]
+    files = [{"bytes": image[: 40 if k in broken else None], "path": f"a/{k}.png"} for k, image in enumerate(whole)]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.table({"image": pa.array(files, kind), "label": pa.array([k % 2 for k in range(rows)], pa.int64())})
 
@@ -163,3 +166,108 @@ def test_weights_are_equal_to_the_bit_for_any_order_of_rows(inline: None) -> Non
         est.fit(data, epochs=2, batch_size=8, reproducible=True, **ASKED)
         found.append(est.get_model().weight.detach().numpy())
     assert (found[0] == found[1]).all()
+
+
+BROKEN = (3, 8, 17, 18)
+SKIPPING = ASKED | {"transform": ImageTransform(halves, on_error="skip")}
+
+
+def test_broken_images_are_left_out_before_rows_are_counted(inline: None, capsys: pytest.CaptureFixture[str]) -> None:
+    est = estimator()
+    whole = table().take(pa.array([k for k in range(32) if k not in BROKEN]))
+    stats = est.fit(table(broken=BROKEN), epochs=2, batch_size=8, validation_data=table(broken=[5]), **SKIPPING)
+    assert [(epoch["num_samples"], epoch["batch_count"]) for epoch in stats] == [(28, 4)] * 2
+    clean = estimator().fit(whole, epochs=2, batch_size=8, validation_data=table().slice(6), **ASKED)
+    assert clean[0]["num_samples"] == 28
+    told = capsys.readouterr().err
+    assert "4 rows of the training data left out on rank 0: a/3.png cannot be decoded: this PNG is cut off" in told
+    assert "; and 1 more" in told
+    assert "1 row of the validation data left out on rank 0: a/5.png cannot be decoded" in told
+    lines = est.report().lines
+    assert ("left out", "4 rows of the training data, whose images cannot be decoded") in lines
+    found = est.evaluate(table(broken=BROKEN), **SKIPPING)
+    assert found["num_samples"] == 28
+    assert "4 rows of the evaluation data left out: a/3.png" in capsys.readouterr().err
+
+
+def test_rows_are_left_out_of_files_and_on_several_ranks_alike(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from zoo.engine import session
+    from zoo.engine.clusters.inline import InlineCluster
+    from zoo.engine.clusters.local import LocalCluster
+
+    path = str(tmp_path / "set.parquet")
+    pq.write_table(table(broken=BROKEN), path, row_group_size=4)
+    losses = []
+    for cluster, workers in ((InlineCluster(), 1), (LocalCluster(2), 2)):
+        session.begin(cluster)
+        try:
+            est = estimator()
+            stats = est.fit(path, epochs=2, batch_size=8, workers=workers, **SKIPPING)
+            assert stats[-1]["num_samples"] == 28
+            assert ("left out", "4 rows of the training data, whose images cannot be decoded") in est.report().lines
+            losses.append([epoch["train_loss"] for epoch in stats])
+        finally:
+            session.end()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_rows_are_left_out_of_sparks_frames(on_spark: Any) -> None:
+    from pyspark.sql.types import BinaryType, IntegerType, StringType, StructField, StructType
+
+    rows = [
+        ((cell["image"]["bytes"], cell["image"]["path"]), cell["label"]) for cell in table(broken=BROKEN).to_pylist()
+    ]
+    rows += [(None, 0), ((None, "null.png"), 1)]
+    file = StructType([StructField("bytes", BinaryType()), StructField("path", StringType())])
+    schema = StructType([StructField("image", file), StructField("label", IntegerType())])
+    frame = on_spark.createDataFrame(rows, schema).repartition(3)
+    est = estimator()
+    (stats,) = est.fit(frame, epochs=1, batch_size=8, **SKIPPING)
+    assert stats["num_samples"] == 28
+    assert ("left out", "6 rows of the training data, whose images cannot be decoded") in est.report().lines
+    assert est.evaluate(frame, **SKIPPING)["num_samples"] == 28
+
+
+def test_only_broken_images_are_no_rows(inline: None) -> None:
+    with pytest.raises((DataError, WorkerFailed), match="the training data has no rows"):
+        estimator().fit(table(4, broken=range(4)), **SKIPPING)
+
+
+def together(images: list[np.ndarray]) -> np.ndarray:
+    return np.stack([halves(image) for image in images])
+
+
+def as_tensors(images: list[np.ndarray]) -> list[Any]:
+    return [torch.from_numpy(halves(image)) for image in images]
+
+
+@pytest.mark.parametrize("function", [together, as_tensors])
+def test_a_transform_of_whole_batches_gives_what_one_of_images_gives(inline: None, function: Any) -> None:
+    one, all_ = estimator(), estimator()
+    asked = ASKED | {"transform": ImageTransform(function, batched=True)}
+    first = one.fit(table(), epochs=2, batch_size=8, **ASKED)
+    second = all_.fit(table(), epochs=2, batch_size=8, **asked)
+    assert [epoch["train_loss"] for epoch in first] == [epoch["train_loss"] for epoch in second]
+    predicted = all_.predict(table(), feature_cols=["image"], transform=asked["transform"])
+    assert len(predicted["prediction"]) == 32
+
+
+def test_mistakes_of_a_transform_are_told(inline: None) -> None:
+    def fitted(**given: Any) -> None:
+        estimator().fit(table(8), batch_size=8, **ASKED | {"transform": ImageTransform(**given)})
+
+    with pytest.raises(UsageError, match="on_error must be 'raise' or 'skip'. Received: 'ignore'"):
+        fitted(on_error="ignore")
+    with pytest.raises(UsageError, match="batched=True is for a function"):
+        fitted(batched=True)
+    errors = (DataError, WorkerFailed)
+    with pytest.raises(errors, match="got 8 images of column 'image' as a list, and must give as many arrays"):
+        fitted(function=lambda images: together(images)[1:], batched=True)
+    with pytest.raises(errors, match=r"Received: NoneType of shape \(\)"):
+        fitted(function=lambda images: None, batched=True)
+    with pytest.raises(errors, match="have the shapes"):
+        fitted(function=list, batched=True)
+    with pytest.raises(UsageError, match="predict gives one prediction for each row, so it leaves none out"):
+        estimator().predict(table(4), feature_cols=["image"], transform=ImageTransform(halves, on_error="skip"))

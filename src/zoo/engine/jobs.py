@@ -7,7 +7,7 @@ Leaves: checks against data (run), doing it (loop).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.engine.errors import UsageError
 
@@ -26,6 +26,43 @@ RECOVERIES = ("peers", "checkpoint", "none")
 
 
 @dataclass(frozen=True, slots=True)
+class ImageTransform:
+    """What is done with columns of images before the model gets them.
+
+    Attributes:
+        function: of an RGB image, uint8 (height, width, 3), to the array that the model gets; None for the image.
+        batched: whether `function` gets all images of a batch instead, as a list, for their sizes may differ; it
+            returns an array, or a list of arrays, one for each. Which images share a batch depends on the ranks.
+        on_error: an image that is null or cannot be decoded is an error (``"raise"``), or its row is left out, counted
+            and reported (``"skip"``); for that each image is decoded once more, when it is read.
+
+    Raises:
+        UsageError: anything else.
+    """
+
+    function: Callable[[Any], Any] | None = None
+    batched: bool = False
+    on_error: str = "raise"
+
+    def __post_init__(self) -> None:
+        if self.function is not None and not callable(self.function):
+            raise UsageError(f"transform must be a function: image -> array. Received: {self.function!r}")
+        if self.batched and self.function is None:
+            raise UsageError("batched=True is for a function: list of images -> array. Received: None")
+        if self.on_error not in ("raise", "skip"):
+            raise UsageError(f"on_error must be 'raise' or 'skip'. Received: {self.on_error!r}")
+
+    @property
+    def skips(self) -> bool:
+        """Whether rows are left out."""
+        return self.on_error == "skip"
+
+
+Transform: TypeAlias = "Callable[[Any], Any] | ImageTransform"
+"""A function alone is `ImageTransform(function)`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns are the model's inputs and which its targets, in the order of the call.
 
@@ -33,13 +70,13 @@ class Columns:
         features: the inputs.
         labels: the targets.
         images: those of the features that hold images.
-        transform: decoded image -> array that the model gets; None for the image.
+        transform: what is done with them.
     """
 
     features: tuple[str, ...]
     labels: tuple[str, ...] = ()
     images: tuple[str, ...] = field(default=(), kw_only=True)
-    transform: Callable[[Any], Any] | None = field(default=None, kw_only=True)
+    transform: ImageTransform = field(default=ImageTransform(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +115,11 @@ class PredictJob:
 
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)
+        if self.columns.transform.skips:
+            raise UsageError(
+                "predict gives one prediction for each row, so it leaves none out. Received: a transform with "
+                "on_error='skip'. Leave rows out beforehand, or give ImageTransform(...) without on_error."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,10 @@ import numpy as np
 
 from zoo.engine import checkpoint
 from zoo.engine.collectives import join
-from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Seat, Shards, Sink, State
-from zoo.engine.data.prepared import PreparedFeed
+from zoo.engine.contracts import Batch, Collective, Feed, Rank, Replica, Seat, Shards, Sink, State
 from zoo.engine.errors import PeerLost, TrainingDiverged
 from zoo.engine.events.events import Checkpointed, EpochEnded, Measured, Regrouped, RunStarted, Tick, Validated
+from zoo.engine.feeding import feed_of
 from zoo.engine.jobs import FitJob
 from zoo.engine.meter import Meter
 from zoo.engine.progress import Progress
@@ -71,7 +71,8 @@ def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Tr
                 if run is None:  # in a group: what a user's own code makes may ask for it
                     replica = job.spec.build(rank)
                     feeds = {
-                        name: kept.enter_context(closing(_feed(job, rank, shards[name], seat, name))) for name in shards
+                        name: kept.enter_context(closing(feed_of(job, rank, shards[name], seat, name == VALID)))
+                        for name in shards
                     }
                     run = _Run(job, rank, replica, feeds, seat)
                 trained = run.to_the_end(collective, rank.generation)
@@ -91,26 +92,6 @@ def _placed(job: FitJob, rank: Rank) -> Rank:
     """The rank as the job wants it: for one order of all additions, one thread does them."""
     placed = job.spec.place(rank)
     return replace(placed, threads=1, inter_threads=1, lanes=job.virtual_ranks) if job.virtual_ranks else placed
-
-
-def _feed(job: FitJob, rank: Rank, shards: Shards, seat: Seat, name: str) -> Feed:
-    validation = name == VALID
-    feed = shards.feed(
-        FeedRequest(
-            rank=rank,
-            features=job.columns.features,
-            labels=job.columns.labels,
-            batch_size=job.batch_size,
-            seed=job.seed,
-            shuffle=job.shuffle and not validation,
-            memory=job.memory,
-            disk=job.disk,
-            steps=job.validation_steps if validation else job.steps_per_epoch,
-            purpose="validation" if validation else "training",
-            sink=seat,
-        )
-    )
-    return PreparedFeed(feed, job.columns, rank.threads) if job.columns.images else feed
 
 
 class _Run:

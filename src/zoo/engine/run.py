@@ -24,7 +24,7 @@ from zoo.engine.contracts import Batch, Cluster, Shards, Sink, Terms
 from zoo.engine.data import columns
 from zoo.engine.data.prepared import prepared
 from zoo.engine.errors import GangYielded, UsageError, WorkerFailed, ZooError
-from zoo.engine.events.events import EpochEnded, Event, Resumed, RunEnded, RunStarted
+from zoo.engine.events.events import EpochEnded, Event, LeftOut, Resumed, RunEnded, RunStarted
 from zoo.engine.jobs import FitJob, PredictJob, ScoreJob
 from zoo.engine.loop import Trained
 from zoo.engine.replicas import Packed
@@ -189,6 +189,8 @@ def evaluate(job: ScoreJob, shards: Shards, cluster: Cluster, sink: Sink) -> dic
     scored = cluster.map(mapper, shards, SCORES)
     scores = [pickle.loads(cell.as_py()) for _, batch in scored.open(0, 1) for cell in batch.column(0)]  # noqa: S301
     total = Score.merged(scores, job.metrics)
+    if total.left_out:
+        sink.put(LeftOut("evaluation", None, total.left_out, total.causes))
     if total.rows == 0:
         raise UsageError("the evaluation data has no rows. Check the filters and joins that made it.")
     results = total.results(job.metrics)

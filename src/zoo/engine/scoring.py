@@ -18,6 +18,7 @@ import pyarrow as pa
 from zoo.engine.contracts import Batch, Rank, Replica, Sink
 from zoo.engine.data import columns
 from zoo.engine.data.prepared import prepared
+from zoo.engine.data.readable import TOLD, Readable
 from zoo.engine.errors import UsageError
 from zoo.engine.events.events import Tick
 from zoo.engine.jobs import Columns
@@ -37,12 +38,16 @@ class Score:
         batches: in how many batches.
         loss: sum of the rows' losses; NaN where there is no loss.
         states: each metric's state.
+        left_out: rows whose images cannot be decoded, where the user wants them left out.
+        causes: of the first few of these.
     """
 
     rows: int
     batches: int
     loss: float
     states: tuple[Any, ...]
+    left_out: int = 0
+    causes: tuple[str, ...] = ()
 
     @classmethod
     def empty(cls, metrics: Sequence[Metric]) -> Score:
@@ -62,7 +67,10 @@ class Score:
         total = cls.empty(metrics)
         for score in scores:
             states = tuple(m.merge(a, b) for m, a, b in zip(metrics, total.states, score.states, strict=True))
-            total = cls(total.rows + score.rows, total.batches + score.batches, total.loss + score.loss, states)
+            total = cls(
+                total.rows + score.rows, total.batches + score.batches, total.loss + score.loss, states,
+                total.left_out + score.left_out, (*total.causes, *score.causes)[:TOLD],
+            )  # fmt: skip
         return total
 
     def results(self, metrics: Sequence[Metric]) -> dict[str, Any]:
@@ -88,11 +96,15 @@ class ScoreRows:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         score, replica = Score.empty(self.metrics), None
+        readable = Readable(self.columns.images, self.threads)
+        if self.columns.transform.skips:
+            batches = map(readable.rest, batches)
         for features, labels in _batches(batches, self.columns, self.batch_size):
             replica = replica or self.packed.replica(self.threads)
             score = score.plus(replica, Batch(features, labels, len(features[0])), self.metrics)
             if score.batches == self.steps:
                 break
+        score = replace(score, left_out=readable.left_out, causes=tuple(readable.causes))
         yield pa.RecordBatch.from_pydict({"score": [pickle.dumps(score)]}, schema=SCORES)
 
 

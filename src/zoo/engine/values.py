@@ -6,13 +6,16 @@ Leaves: the Protocols that take and give them (contracts), which also names them
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
     from zoo.engine.contracts import Sink
 
 Array: TypeAlias = Any
@@ -170,6 +173,7 @@ class FeedRequest:
         memory: bytes of rows kept in memory before they are spooled to disk.
         disk: n: all rows lie on disk, and at most 1/n of them in memory; 0: on disk what `memory` does not hold.
         steps: of an epoch, at most; None for all that the data give.
+        keep: which rows of a batch are kept, as booleans; the others are as if they had never been; None for all.
         purpose: what the rows are for, in errors.
         sink: hears `Tick` now and then while rows are read, so that nobody takes this rank for stalled.
     """
@@ -183,5 +187,6 @@ class FeedRequest:
     memory: int = 1 << 30
     disk: int = 0
     steps: int | None = None
+    keep: Callable[[pa.RecordBatch], NDArray[np.bool_]] | None = None
     purpose: str = "training"
     sink: Sink

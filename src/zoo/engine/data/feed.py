@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from zoo.engine.contracts import Batch, Collective, Extent, FeedRequest
@@ -26,9 +27,6 @@ from zoo.engine.data.taking import Column
 from zoo.engine.data.text import Stored, stored
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.events.events import Tick
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Settle: TypeAlias = "Callable[[Collective, Mapping[int, Rows]], Mapping[int, Rows]]"
 """(the ranks, the parts held here so far) -> the parts held here from now on, and where their rows lie."""
@@ -96,15 +94,18 @@ class RowFeed:
         Raises:
             DataError: nulls or ragged lists.
         """
-        columns = ((part, dict(zip(schema.names, ([c] for c in batch.columns), strict=True))) for part, batch in rows)
-        return cls.fill_columns(columns, schema, request, expected)
+        columns = (
+            (part, {name: [column] for name, column in zip(schema.names, batch.columns, strict=True)})
+            for part, (batch,) in ((part, _kept(request, batch)) for part, batch in rows)
+        )
+        return cls.fill_columns(columns, schema, request, None if request.keep else expected)
 
     @classmethod
     def fill_columns(
         cls, parts: Iterable[tuple[int, Mapping[str, Iterable[pa.Array]]]], schema: pa.Schema, request: FeedRequest,
         expected: int | None = None,
     ) -> RowFeed:  # fmt: skip
-        """Reads whole parts to their end, in columns.
+        """Reads whole parts to their end, in columns; all their rows, whatever `request.keep` says.
 
         Args:
             parts: (part, the pieces of each column); a part may come in several runs of rows, in order.
@@ -137,9 +138,10 @@ class RowFeed:
         parts, places = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         with _Filling(schema, request) as filling:
             for part, place, batch in rows:
+                batch, *beside = _kept(request, batch, part, place)
                 filling.append(batch)
-                parts.append(part)
-                places.append(place)
+                parts.append(beside[0])
+                places.append(beside[1])
         part = np.concatenate(parts)
         order = np.lexsort((np.concatenate(places), part))
         runs = np.split(order, np.flatnonzero(np.diff(part[order])) + 1)
@@ -162,6 +164,7 @@ class RowFeed:
         arrivals = Arrivals()
         with _Filling(schema, request) as filling:
             for places, batch in rows:
+                batch, places = _kept(request, batch, places)
                 arrivals.add(places, filling.append(batch))
         return cls(filling.spool, partial(evened, arrivals.partitions(), filling.spool, request), request)
 
@@ -247,6 +250,14 @@ class _Filling:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.spool.close()
+
+
+def _kept(request: FeedRequest, batch: pa.RecordBatch, *beside: NDArray[np.int64]) -> tuple[Any, ...]:
+    """The rows that are to be kept, and what lies beside them."""
+    if request.keep is None:
+        return batch, *beside
+    stays = request.keep(batch)
+    return batch.filter(pa.array(stays)), *(array[stays] for array in beside)
 
 
 def _sizes(rows_of: Mapping[int, Rows], group: Collective) -> tuple[int, ...]:

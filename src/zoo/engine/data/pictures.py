@@ -51,18 +51,28 @@ def encoded(column: pa.StructArray) -> pa.Array:
     Raises:
         DataError: rows without bytes.
     """
+    content = "data" if "data" in {field.name for field in column.type} else "bytes"
+    whole = pc.struct_field(column, content)
+    if whole.null_count:
+        raise DataError(
+            f"a column of images has {whole.null_count} rows without '{content}'. Filter those rows out, or leave "
+            'it to transform=ImageTransform(..., on_error="skip") of zoo.orca.data.image.'
+        )
+    return encoded_where_there(column)
+
+
+def encoded_where_there(column: pa.StructArray) -> pa.Array:
+    """As `encoded`; null where there are no bytes."""
     fields = {field.name for field in column.type}
     content, path = ("data", "origin") if "data" in fields else ("bytes", "path")
     whole = pc.struct_field(column, content)
-    if whole.null_count:
-        raise DataError(f"a column of images has {whole.null_count} rows without '{content}'. Leave those rows out.")
     names = pc.struct_field(column, path) if path in fields else pa.nulls(len(column), pa.string())
     named = pc.fill_null(names.cast(pa.string()), "").cast(pa.large_binary())
     ends = pa.array([_END.pack(size, _NAMED) for size in pc.binary_length(named).to_pylist()], pa.large_binary())
     pieces = [whole.cast(pa.large_binary()), named, ends]
     if "data" in fields:
         sizes = [pc.struct_field(column, name).to_pylist() for name in ("height", "width", "nChannels")]
-        heads = [_RAW + _SIZE.pack(*size) for size in zip(*sizes, strict=True)]
+        heads = [None if None in size else _RAW + _SIZE.pack(*size) for size in zip(*sizes, strict=True)]
         pieces.insert(0, pa.array(heads, pa.large_binary()))
     return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
 

@@ -7,7 +7,7 @@ Leaves: rows of images as bytes (pictures), decoding one (images), threads (ahea
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,13 +20,13 @@ from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.content import aligned
 from zoo.engine.data.pictures import among, picture
 from zoo.engine.errors import DataError, NotPicklable, UsageError
-from zoo.engine.jobs import Columns
+from zoo.engine.jobs import Columns, ImageTransform, Transform
 from zoo.engine.parcels import Carried
 
 _DECODED = 12.0  # bytes of pixels for each byte of a JPEG, until the first are decoded
 
 
-def with_pictures(columns: Columns, schema: pa.Schema, transform: Callable[..., Any] | None) -> Columns:
+def with_pictures(columns: Columns, schema: pa.Schema, transform: Transform | None) -> Columns:
     """The columns, with those that hold images marked.
 
     Raises:
@@ -34,8 +34,7 @@ def with_pictures(columns: Columns, schema: pa.Schema, transform: Callable[..., 
         NotPicklable: the transform cannot travel to other processes.
         MissingDependency: there are images, and OpenCV is not installed.
     """
-    if transform is not None and not callable(transform):
-        raise UsageError(f"transform must be a function: image -> array. Received: {transform!r}")
+    asked = transform if isinstance(transform, ImageTransform) else ImageTransform(transform)
     found = among(schema, columns.features)
     if labels := among(schema, columns.labels):
         raise UsageError(f"label column {', '.join(map(repr, labels))} holds images; only features may.")
@@ -47,18 +46,21 @@ def with_pictures(columns: Columns, schema: pa.Schema, transform: Callable[..., 
             )
         return columns
     images.decoder()
-    return replace(columns, images=found, transform=None if transform is None else _carried(transform))
+    return replace(columns, images=found, transform=_carried(asked))
 
 
-def _carried(transform: Callable[..., Any]) -> Carried:
-    carried = Carried(transform)
+def _carried(transform: ImageTransform) -> ImageTransform:
+    if transform.function is None:
+        return transform
+    carried = Carried(transform.function)
     try:
         pickle.dumps(carried)
     except Exception as error:  # pickling raises whatever the objects do
         raise NotPicklable(
-            f"transform={transform!r} cannot travel to other processes ({error}). Open files and connections inside it."
+            f"transform={transform.function!r} cannot travel to other processes ({error}). "
+            "Open files and connections inside it."
         ) from error
-    return carried
+    return replace(transform, function=carried)
 
 
 def prepared(arrays: Sequence[np.ndarray], names: Sequence[str], columns: Columns) -> tuple[np.ndarray, ...]:
@@ -73,17 +75,31 @@ def prepared(arrays: Sequence[np.ndarray], names: Sequence[str], columns: Column
     )
 
 
-def _stacked(kept: np.ndarray, name: str, transform: Callable[[np.ndarray], Any] | None) -> np.ndarray:
-    made = [picture(row, name) for row in kept]
-    if transform is not None:
-        made = [np.asarray(transform(one)) for one in made]
+def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarray:
+    made: Any = [picture(row, name) for row in kept]
+    if not made:
+        return np.empty((0, 1, 1, 3), np.uint8)
+    if transform.function is not None:
+        made = transform.function(made) if transform.batched else list(map(transform.function, made))
+    if isinstance(made, list | tuple):
+        made = _equally_large([np.asarray(one) for one in made], name)
+    whole = np.asarray(made)
+    if whole.ndim == 0 or len(whole) != len(kept):
+        raise DataError(
+            f"transform got {len(kept)} images of column '{name}' as a list, and must give as many arrays. "
+            f"Received: {type(made).__name__} of shape {whole.shape}."
+        )
+    return whole
+
+
+def _equally_large(made: list[np.ndarray], name: str) -> np.ndarray:
     shapes = list(dict.fromkeys(one.shape for one in made))
     if len(shapes) > 1:
         raise DataError(
             f"the images of column '{name}' have the shapes {shapes[0]} and {shapes[1]} in one batch. "
             "Bring them to one size: transform=(image -> array)."
         )
-    return np.stack(made) if made else np.empty((0, 1, 1, 3), np.uint8)
+    return np.stack(made) if made else np.empty(0)
 
 
 class PreparedFeed:

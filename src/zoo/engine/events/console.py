@@ -16,6 +16,7 @@ from typing import IO, Protocol
 from zoo.engine.events.events import (
     EpochEnded,
     Event,
+    LeftOut,
     Logged,
     RankLeft,
     Refused,
@@ -101,6 +102,8 @@ class ConsoleSink:
                 self._view.line(
                     f"rank {event.rank} {event.reason}; the others wait for another in its place", "warning"
                 )
+            case LeftOut():
+                self._view.line(_left_out_text(event), "warning")
             case Refused():
                 self._view.line(
                     f"{event.count} connections without the job's token were refused ({event.last})", "warning"
@@ -255,6 +258,14 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _left_out_text(event: LeftOut) -> str:
+    rows = "1 row" if event.rows == 1 else f"{event.rows:,} rows"
+    where = "" if event.rank is None else f" on rank {event.rank}"
+    more = event.rows - len(event.causes)
+    causes = "; ".join(event.causes) + (f"; and {more:,} more" if more else "")
+    return f"{rows} of the {event.purpose} data left out{where}: {causes}"
 
 
 def _idle_text(idle: list[int], event: EpochEnded) -> str:

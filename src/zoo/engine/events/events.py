@@ -52,6 +52,23 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut(Event):
+    """Rows were left out, as the user has asked: images that cannot be decoded.
+
+    Attributes:
+        purpose: of the data: ``"training"``, ``"validation"``, ``"evaluation"``.
+        rank: who read them; None where no rank did.
+        rows: how many.
+        causes: of the first few.
+    """
+
+    purpose: str
+    rank: int | None
+    rows: int
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StepsEnded(Event):
     """A stretch of consecutive training steps; sent some times a second, not once a step.
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from zoo.engine.events.events import Event, Measured, RankLeft, Regrouped, Resumed, RunEnded, RunStarted
+from zoo.engine.events.events import Event, LeftOut, Measured, RankLeft, Regrouped, Resumed, RunEnded, RunStarted
 
 _OFTEN = 0.2  # a share of the time from which on something is worth a word
 _UNEVEN = 1.5
@@ -47,6 +47,7 @@ class Report:
         total: seconds of the whole run, with reading, validation, checkpoints and recoveries.
         ranks: of each rank what `events.Measured` says, added up.
         recoveries: in order.
+        left_out: rows of images that could not be decoded: (purpose of the data, how many).
         error: the first line of what ended it; empty where it ended well.
     """
 
@@ -58,6 +59,7 @@ class Report:
     total: float = 0.0
     ranks: tuple[Mapping[str, float], ...] = ()
     recoveries: tuple[Recovery, ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
     error: str = ""
 
     def share(self, name: str) -> float:
@@ -76,6 +78,10 @@ class Report:
                       f"{self._speed():,.0f} rows/s"),
         ]  # fmt: skip
         found += [("data", source) for source in started.sources]
+        found += [
+            ("left out", f"{_count(rows, 'row')} of the {purpose} data, whose images cannot be decoded")
+            for purpose, rows in self.left_out
+        ]
         if self.ranks:
             found.append(("time", self._time()))
             found.append(("moved", self._moved()))
@@ -134,12 +140,15 @@ class Reporter:
     def __init__(self) -> None:
         self.report: Report | None = None
         self._lost: list[tuple[str, float]] = []
+        self._left_out: dict[tuple[str, int | None], int] = {}  # (purpose, rank) -> rows; a rank may read them again
         self._first_step = 0
 
     def put(self, event: Event) -> None:
         """Takes what it needs."""
         if isinstance(event, RunStarted):
             self._start(event)
+        elif isinstance(event, LeftOut):
+            self._left_out[event.purpose, event.rank] = event.rows
         elif self.report is None:
             return
         elif isinstance(event, Measured):
@@ -151,6 +160,7 @@ class Reporter:
         elif isinstance(event, Resumed):
             way = "checkpoint" if event.path else "handed over" if self._lost else "resized" if event.step else "anew"
             self._lost = self._lost or [(event.reason, time.monotonic())]
+            self._left_out.clear()  # a new gang reads all rows again
             self._recovered(self.report, event.step, way)
         elif isinstance(event, RunEnded):
             self._end(self.report, event)
@@ -160,7 +170,9 @@ class Reporter:
 
     def _start(self, event: RunStarted) -> None:
         """A run begins, or another gang goes on with it."""
-        self.report = Report(event) if self.report is None else replace(self.report, started=event)
+        purposes = dict.fromkeys(purpose for purpose, _ in self._left_out)
+        left_out = tuple((each, sum(n for (p, _), n in self._left_out.items() if p == each)) for each in purposes)
+        self.report = replace(self.report or Report(event), started=event, left_out=left_out)
 
     def _measure(self, report: Report, event: Measured) -> None:
         before = report.ranks if len(report.ranks) == len(event.ranks) else ()

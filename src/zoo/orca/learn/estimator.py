@@ -21,7 +21,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
 from zoo.engine.events.tensorboard import read_scalars
-from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob
+from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob, Transform
 from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.optim import ConstantClip, NormClip
 from zoo.engine.progress import Progress
@@ -111,7 +111,7 @@ class Estimator:
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
     ) -> list[dict[str, float]]:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
 
@@ -147,7 +147,7 @@ class Estimator:
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
             transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
-                gets; called on the ranks, in threads. None: the pixels.
+                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels.
 
         Returns:
             for each epoch ``{"epoch", "batch_count", "num_samples", "train_loss", "last_train_loss", "val_..."}``.
@@ -215,7 +215,7 @@ class Estimator:
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
     ) -> dict[str, Any]:
         """Scores the model.
 
@@ -259,7 +259,7 @@ class Estimator:
         output_cols: Names = None,
         callbacks: Sequence[Any] | Any | None = None,
         profile: bool = False,
-        transform: Callable[[Any], Any] | None = None,
+        transform: Transform | None = None,
     ) -> Any:
         """Applies the model; on a DataFrame this is lazy and keeps all columns and the order of rows.
 
