@@ -18,7 +18,7 @@ import pyarrow as pa
 from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Picture, Record
-from zoo.orca.data.image.listing import files_below, some
+from zoo.orca.data.image.listing import Place, files_below, some
 from zoo.orca.data.image.manifest import Manifest
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
@@ -94,7 +94,7 @@ def list_instances(image_directory: str, annotation_file: str, lenient: bool) ->
             "Give the file with 'images', 'annotations' (with bbox) and 'categories', as instances_train2017.json."
         ) from error
     listing = _listing(image_directory, images, boxes, lenient)
-    return COCOSource(image_directory, tuple(names[category] for category in sorted(names))), listing
+    return COCOSource(Place(image_directory), tuple(names[category] for category in sorted(names))), listing
 
 
 def _boxes(found: list[Any], images: Mapping[int, str], order: Mapping[int, int]) -> dict[int, list[list[float]]]:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
 from zoo.orca.data.image.cells import Picture, Record
-from zoo.orca.data.image.listing import address, files_below, shuffled, some
+from zoo.orca.data.image.listing import Place, address, files_below, shuffled, some
 from zoo.orca.data.image.manifest import Manifest
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.target import Options
@@ -97,7 +97,7 @@ def write_folders(
     ignored = sorted({name for name in top if name} - set(label_map))
     if ignored:
         _log.info("Folders without a label are left out: %s", some(ignored))
-    source = FolderSource(directory, format, _classes(label_map))
+    source = FolderSource(Place(directory), format, _classes(label_map))
     write_listed(path, source, shuffle.apply(listing), options)
 
 
