@@ -33,7 +33,6 @@ _QUERY = re.compile(r"(://[^?\n'\"]*)\?[^\s'\"]*")
 _SECRET = re.compile(r"(?i)(\b(?:password|passwd|pwd|secret|token)\s*=\s*)[^\s;&,)'\"]+")
 _COPIED = 1 << 20  # bytes of a copy at once
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_OBJECT_STORES = ("s3", "gcs")  # of Arrow's: no directories, and a copy takes the place of what was there
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -268,26 +267,6 @@ def rename_local(old: str, new: str) -> None:
     with explained(new, "write"):
         os.rename(local_path(old), local_path(new))
         _sync_directory(local_path(new).parent)
-
-
-def move(old: str, new: str) -> None:
-    """Renames a file within its file system, in place of one that may be there; object stores copy it where it lies.
-
-    Raises:
-        StorageFailed: no such file, or it cannot be written.
-    """
-    with explained(new, "write"):
-        if is_local(new):
-            _make_local(local_path(new).parent)
-            os.replace(local_path(old), local_path(new))
-            _sync_directory(local_path(new).parent)
-            return
-        (files, path), (_, before) = file_system(new), file_system(old)
-        if files.type_name not in _OBJECT_STORES:
-            files.create_dir(path.rpartition("/")[0], recursive=True)
-            if exists(new):
-                files.delete_file(path)
-        files.move(before, path)
 
 
 @contextmanager

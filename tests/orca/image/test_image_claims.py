@@ -23,8 +23,16 @@ import pictures
 from leftovers import carrying, within
 from zoo.engine import storage
 from zoo.engine.errors import DataError, StorageFailed, UsageError
-from zoo.orca.data.image import DType, FeatureType, ParquetDataset, SchemaField, claims, read_parquet, target
-from zoo.orca.data.image import write_from_directory
+from zoo.orca.data.image import (
+    DType,
+    FeatureType,
+    ParquetDataset,
+    SchemaField,
+    claims,
+    read_parquet,
+    target,
+    write_from_directory,
+)
 from zoo.orca.data.image.chunks import Order, write_chunk
 from zoo.orca.data.image.claims import Claim
 from zoo.orca.data.image.listing import sizes_below
@@ -256,8 +264,8 @@ def ending_at(step: int) -> Iterator[list[str]]:
         return run
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("remove_tree", "move", "write_atomically"):
-            patch.setattr(storage, name, counted(getattr(storage, name)))
+        for home, name in ((storage, "remove_tree"), (storage, "write_atomically"), (target, "move")):
+            patch.setattr(home, name, counted(getattr(home, name)))
         patch.setattr(target, "_MOVERS", 1)
         yield seen
 
@@ -283,19 +291,17 @@ def test_an_end_at_any_moment_leaves_the_old_set_or_one_that_is_finished(
 def state(path: str, old: list[int], new: list[int]) -> str:
     """What readers find."""
     try:
-        found = values(path)
+        return {str(old): "old", str(new): "new"}[str(values(path))]
     except UsageError as error:
-        assert "is not whole" in str(error)
-        return "between"
-    assert found in (old, new)
-    return "old" if found == old else "new"
+        return "between" if "is not whole" in str(error) else str(error)
 
 
 def test_a_new_set_that_lost_files_is_not_moved(path: str, inline: None) -> None:
     write(path, 1, 2, 3)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Cut):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(target, "finish", cut_off(target.finish))
-        write(path, *range(100, 100 + 4))
+        with pytest.raises(Cut):
+            write(path, 100, 101, 102, 103)
     storage.remove_tree(storage.join(path, STAGED, chunk_name(3)))
     with pytest.raises(DataError, match=f"1 of 4 new chunks have been removed since: 3. Remove .*{STAGED} and write"):
         write(path, 9)
@@ -370,7 +376,7 @@ def program(folder: Path, out: str, place: str, variables: dict[str, str] | None
     """It stands still; whatever lives of it afterwards is ended."""
     started = Program(folder, out, place, variables or {})
     try:
-        assert within(90, lambda: started.stopped(out))
+        assert within(200, lambda: started.stopped(out))
         yield started
     finally:
         for one in started.family():
@@ -414,6 +420,8 @@ def test_a_second_program_is_refused_until_the_first_is_dead(
     completed(photos, path)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_killed_spark_driver_leaves_no_set_and_the_same_call_completes_it(photos: Path, inline: None) -> None:
     out = str(photos / "set")
     with program(photos, out, "spark") as driver:
@@ -422,11 +430,12 @@ def test_a_killed_spark_driver_leaves_no_set_and_the_same_call_completes_it(phot
             os.kill(pid, signal.SIGKILL)
         driver.process.wait(20)
         assert within(30, lambda: not driver.family()), driver.family()
-    assert temporary(out)
+    assert any(name.endswith(".tmp") for name in temporary(out)) and any(map(Claim.parse, temporary(out)))
     completed(photos, out)
 
 
-@pytest.mark.parametrize("place", ["here", "processes", "spark"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("place", ["here", "processes", pytest.param("spark", marks=pytest.mark.slow)])
 def test_ctrl_c_ends_at_once_and_leaves_whole_chunks_alone(photos: Path, inline: None, place: str) -> None:
     out = str(photos / "set")
     with program(photos, out, place) as driver:

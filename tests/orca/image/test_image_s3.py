@@ -80,9 +80,7 @@ def test_folders_on_s3_become_a_set_on_s3(s3: str, inline: None) -> None:
     assert images(read_parquet("dataloader", out, **asked)) == wanted
     assert sorted(images(read_parquet("dataloader", out, config={"num_workers": 2}, **asked))) == sorted(wanted)
     config = {"num_shards": 2, "rank": 0, "num_workers": 2}
-    steps = [
-        list(read_parquet("dataloader", out, config | {"rank": rank}, order="plan", **asked)) for rank in range(2)
-    ]
+    steps = [list(read_parquet("dataloader", out, config | {"rank": rank}, order="plan", **asked)) for rank in range(2)]
     alone = list(read_parquet("dataloader", out, order="plan", **asked))
     together = [sorted(r["image"] for rank in of for r in rank) for of in zip(*steps, strict=True)]
     assert together == [sorted(record["image"] for record in step) for step in alone]
@@ -129,7 +127,11 @@ def place(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_a_set_on_s3_is_written_and_trained_on_by_ranks(
-    place: str, s3: str, by_url: Callable[[str], str], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    place: str,
+    s3: str,
+    by_url: Callable[[str], str],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     from zoo.orca.learn.pytorch import Estimator
 
@@ -142,7 +144,7 @@ def test_a_set_on_s3_is_written_and_trained_on_by_ranks(
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     est = Estimator.from_torch(model=model, loss=torch.nn.CrossEntropyLoss(), optimizer=optimizer)
     asked = {"feature_cols": ["image"], "label_cols": ["label"], "transform": halves}
-    stats = est.fit(url, epochs=12, batch_size=8, **asked)
+    stats = est.fit(url, epochs=12, batch_size=8, workers=2, **asked)
     assert stats[-1]["num_samples"] == 32 and stats[-1]["train_loss"] < 0.3 < stats[0]["train_loss"]
     out, err = capfd.readouterr()
     assert objectstore.SECRET not in caplog.text + out + err

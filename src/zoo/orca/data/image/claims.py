@@ -1,9 +1,9 @@
 """One writer at a time: a claim on a set's directory, on any file system.
 
-A claim is a file whose *name* says whose it is. A writer puts its own and then looks: whoever sees the claim of another
-that lives takes its own back. So of two at most one goes on, wherever a listing shows all that was put before it (disks,
-HDFS, S3, Google's and Azure's stores); no file system needs to create files conditionally, which Arrow's S3 cannot. Two
-that come at the same moment may both step back; each tries again after a while of its own.
+A claim is a file whose *name* says whose it is. A writer puts its own and then looks: whoever sees the claim of
+another that lives takes its own back. So of two at most one goes on, wherever a listing shows all that was put before
+it (disks, HDFS, S3, Google's and Azure's stores); no file system needs to create files conditionally, which Arrow's S3
+cannot. Two that come at the same moment may both step back; each tries again after a while of its own.
 
 The claim is a fence, too: a task puts its chunk in place only while the claim of its call is there, so that what a dead
 program has left running changes nothing.
@@ -117,7 +117,9 @@ def held(path: str) -> Iterator[str]:
         try:
             storage.remove_tree(url)
         except StorageFailed as error:
-            _log.warning("The claim of this call stays behind; remove it before another machine writes there. %s", error)
+            _log.warning(
+                "The claim of this call stays behind; remove it before another machine writes there. %s", error
+            )
 
 
 def check(url: str) -> None:
@@ -129,8 +131,8 @@ def check(url: str) -> None:
     if url and not storage.exists(url):
         raise StorageFailed(
             f"this call may not write any more: {storage.masked(url)}, by which it holds the place, is not seen from "
-            f"{socket.gethostname()}. Either somebody removed it, and another call may write there now; or this machine "
-            "has another disk than the driver: give a path that all machines share (hdfs://, s3://, a mounted disk)."
+            f"{socket.gethostname()}. Either somebody removed it, and another call may write there now; or this "
+            "machine has another disk than the driver: give a path that all machines share (hdfs://, s3://, a mounted disk)."
         )
 
 

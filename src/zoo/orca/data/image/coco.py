@@ -18,8 +18,9 @@ import pyarrow as pa
 from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Picture, Record
-from zoo.orca.data.image.listing import Place, files_below, some
+from zoo.orca.data.image.listing import files_below, some
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
 

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
 from zoo.orca.data.image.cells import Picture, Record
-from zoo.orca.data.image.listing import Place, address, files_below, shuffled, some
+from zoo.orca.data.image.listing import address, files_below, shuffled, some
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.target import Options
 from zoo.orca.data.image.writing import Row, write_listed

@@ -67,15 +67,6 @@ def sizes_below(url: str) -> dict[str, int]:
     }
 
 
-class Place(str):
-    """A path or URL that shows no credentials where a value that holds it is printed."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(storage.masked(str(self)))
-
-
 def shuffled(listing: pa.Table, seed: int) -> pa.Table:
     """The rows in an order that the seed alone decides.
 

@@ -18,8 +18,8 @@ import pyarrow.fs as pafs
 from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Record
-from zoo.orca.data.image.listing import Place
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
 

@@ -19,8 +19,8 @@ from zoo.engine.data.creators import read_own_part
 from zoo.engine.data.fields import RecordField
 from zoo.engine.data.records import PlanRequest, RecordFiles, RecordMaker, chosen
 from zoo.engine.errors import DataError, UsageError
-from zoo.orca.data.image.listing import Place
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import FeatureType, SchemaField
 
 ORDERS = ("files", "plan")

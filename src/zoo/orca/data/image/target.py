@@ -22,8 +22,9 @@ from zoo.engine import storage
 from zoo.engine.errors import DataError, StorageFailed, UsageError, ZooError
 from zoo.orca.data.image import claims
 from zoo.orca.data.image.chunks import Written
-from zoo.orca.data.image.listing import Place, sizes_below, some
+from zoo.orca.data.image.listing import sizes_below, some
 from zoo.orca.data.image.manifest import METADATA, Chunk, Manifest, chunk_name, chunk_number
+from zoo.orca.data.image.places import Place, move
 
 _log = logging.getLogger(__name__)
 _MODES = ("overwrite", "append", "error")
@@ -78,7 +79,7 @@ class Target:
     wanted: Manifest
     before: Manifest | None = None
     replaces: bool = False
-    claim: Place = Place()
+    claim: str = ""
 
     @classmethod
     def look(cls, path: str, wanted: Manifest, mode: str) -> Target:
@@ -165,7 +166,8 @@ class Target:
         if missing:
             raise StorageFailed(
                 f"{len(missing)} of {len(written)} chunks that tasks put in {storage.masked(self.path)} are not there "
-                f"for the driver: {some(missing)}. Give a path that all machines share (hdfs://, s3://, a mounted disk)."
+                f"for the driver: {some(missing)}. Give a path that all machines share (hdfs://, s3://, a mounted "
+                "disk)."
             )
 
 
@@ -212,7 +214,7 @@ def finish(path: str) -> None:
     _keep(path, range(len(chunks)))
     moving = [name for number in range(len(chunks)) if (name := chunk_name(number)) in coming]
     with ThreadPoolExecutor(_MOVERS, "zoo-images") as pool:
-        for _ in pool.map(lambda name: storage.move(storage.join(staged, name), storage.join(path, name)), moving):
+        for _ in pool.map(lambda name: move(storage.join(staged, name), storage.join(path, name)), moving):
             pass
     storage.write_atomically(storage.join(path, METADATA), storage.read_bytes(storage.join(staged, METADATA)))
     storage.remove_tree(staged)

@@ -18,8 +18,9 @@ from zoo.engine import storage
 from zoo.engine.data import images
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Picture, Record
-from zoo.orca.data.image.listing import Place, address, files_below, some
+from zoo.orca.data.image.listing import address, files_below, some
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
 

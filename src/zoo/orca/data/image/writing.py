@@ -30,8 +30,8 @@ from zoo.orca.data.image import encoded
 from zoo.orca.data.image import schema as schemas
 from zoo.orca.data.image.cells import Record, record_of
 from zoo.orca.data.image.chunks import Job, Order, Written, write_chunk, written_already
-from zoo.orca.data.image.listing import Place
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import FeatureType, Schema
 from zoo.orca.data.image.target import Options, Target, writing_to
 
