@@ -37,6 +37,7 @@ from zoo.orca.data.image.chunks import Order, write_chunk
 from zoo.orca.data.image.claims import Claim
 from zoo.orca.data.image.listing import sizes_below
 from zoo.orca.data.image.manifest import METADATA, chunk_name
+from zoo.orca.data.image.places import move
 from zoo.orca.data.image.target import STAGED
 
 SCHEMA = {"n": SchemaField(FeatureType.SCALAR, DType.INT32, ())}
@@ -270,7 +271,11 @@ def ending_at(step: int) -> Iterator[list[str]]:
         yield seen
 
 
-@pytest.mark.parametrize(("mode", "new"), [("overwrite", [7, 8]), ("append", [1, 2, 3, 7, 8])])
+@pytest.mark.parametrize(
+    ("path", "mode", "new"),
+    [("disk", "overwrite", [7, 8]), ("disk", "append", [1, 2, 3, 7, 8]), ("s3", "overwrite", [7, 8])],
+    indirect=["path"],
+)
 def test_an_end_at_any_moment_leaves_the_old_set_or_one_that_is_finished(
     path: str, inline: None, mode: str, new: list[int]
 ) -> None:
@@ -444,3 +449,13 @@ def test_ctrl_c_ends_at_once_and_leaves_whole_chunks_alone(photos: Path, inline:
         assert within(10, lambda: not driver.family()), driver.family()
         assert within(5, lambda: not temporary(out)), temporary(out)
     completed(photos, out)
+
+
+def test_a_file_moves_over_another_on_every_file_system(tmp_path: Path, s3: str) -> None:
+    for root in (str(tmp_path), f"memory://{tmp_path.name}", s3):
+        old, new = storage.join(root, "a", "x"), storage.join(root, "b", "c", "x")
+        for data in (b"one", b"two"):
+            storage.write_atomically(old, data)
+            move(old, new)
+            assert storage.read_bytes(new) == data and not storage.is_file(old)
+    storage.remove_tree(f"memory://{tmp_path.name}")

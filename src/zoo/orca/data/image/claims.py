@@ -132,7 +132,8 @@ def check(url: str) -> None:
         raise StorageFailed(
             f"this call may not write any more: {storage.masked(url)}, by which it holds the place, is not seen from "
             f"{socket.gethostname()}. Either somebody removed it, and another call may write there now; or this "
-            "machine has another disk than the driver: give a path that all machines share (hdfs://, s3://, a mounted disk)."
+            "machine has another disk than the driver: give a path that all machines share (hdfs://, s3://, a mounted "
+            "disk)."
         )
 
 
