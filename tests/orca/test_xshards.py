@@ -169,8 +169,8 @@ def test_selecting(cluster: Cluster) -> None:
 def test_selecting_keeps_its_parent_in_memory(cluster: Cluster) -> None:
     chosen = XShards.partition({"x": X}, 2)["x"]
     gc.collect()
-    (parent,) = chosen._origins
-    assert parent.is_cached()
+    (parent,) = chosen._objects.origins
+    assert parent.rows.kept
 
 
 def test_zip(cluster: Cluster) -> None:
@@ -268,7 +268,7 @@ def test_the_parent_is_given_free_unless_the_user_keeps_it(cluster: Cluster, tmp
         return x
 
     parent = XShards.partition(X, 2).transform_shard(noted)
-    assert parent.is_cached() and log.read_text() == "xx"
+    assert parent.rows.kept and log.read_text() == "xx"
     child = parent.transform_shard(lambda x: x + 1)
     assert child.is_cached() and not parent.is_cached()
     assert log.read_text() == "xx"  # the child was made of what the parent had kept
@@ -278,7 +278,7 @@ def test_the_parent_is_given_free_unless_the_user_keeps_it(cluster: Cluster, tmp
     assert log.read_text() == "xxxx"
     assert parent.cache() is parent and parent.is_cached()
     parent.compute().transform_shard(len)
-    assert parent.is_cached() and log.read_text() == "xxxxxx"
+    assert parent.rows.kept and log.read_text() == "xxxxxx"
     parent.collect()
     assert log.read_text() == "xxxxxx"
     assert not parent.uncache().is_cached()
@@ -296,7 +296,7 @@ def test_lazy_mode_computes_when_asked(cluster: Cluster, lazy: None) -> None:
 
 def test_memory_comes_back_when_nobody_has_the_shards(cluster: Cluster) -> None:
     shards = XShards.partition(X, 2)
-    rows = shards._rows
+    rows = shards._objects.rows
     assert rows.kept
     del shards
     gc.collect()
