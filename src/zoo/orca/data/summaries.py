@@ -1,7 +1,7 @@
 """Small answers about all shards, put together in the driver from what each of them gave.
 
 Owns: distinct values, nulls, descriptions, the arguments of samples.
-Leaves: what a shard gives (tables, grouping).
+Leaves: what a shard gives (tables, grouping), asking the shards (frames).
 """
 
 from __future__ import annotations
