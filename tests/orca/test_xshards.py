@@ -268,7 +268,7 @@ def test_the_parent_is_given_free_unless_the_user_keeps_it(cluster: Cluster, tmp
         return x
 
     parent = XShards.partition(X, 2).transform_shard(noted)
-    assert parent.rows.kept and log.read_text() == "xx"
+    assert parent.is_cached() and log.read_text() == "xx"
     child = parent.transform_shard(lambda x: x + 1)
     assert child.is_cached() and not parent.is_cached()
     assert log.read_text() == "xx"  # the child was made of what the parent had kept
@@ -278,7 +278,7 @@ def test_the_parent_is_given_free_unless_the_user_keeps_it(cluster: Cluster, tmp
     assert log.read_text() == "xxxx"
     assert parent.cache() is parent and parent.is_cached()
     parent.compute().transform_shard(len)
-    assert parent.rows.kept and log.read_text() == "xxxxxx"
+    assert parent.is_cached() and log.read_text() == "xxxxxx"
     parent.collect()
     assert log.read_text() == "xxxxxx"
     assert not parent.uncache().is_cached()
