@@ -250,7 +250,7 @@ READERS = (
 
 def pictures(place: Path, count: int, side: int) -> Path:
     """A directory of JPEG files; smooth colours with some noise, which is what photographs are to a decoder."""
-    place.mkdir()
+    place.mkdir(parents=True)
     draw = np.random.default_rng(0)
     for number in range(count):
         small = Image.fromarray(draw.integers(0, 255, (side // 8, side // 8, 3), dtype=np.uint8))

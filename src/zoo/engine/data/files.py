@@ -25,6 +25,7 @@ from zoo.engine import storage
 from zoo.engine.contracts import Feed, FeedRequest
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.finding import find
+from zoo.engine.data.footers import Contents, contents, contents_of, footer, is_local
 from zoo.engine.data.listing import Listing, Mask, living, told_of, typed, where_kept
 from zoo.engine.data.shards import owned
 from zoo.engine.errors import UsageError
@@ -88,14 +89,14 @@ class FileShards:
         self.schema: pa.Schema = dataset.schema
         fragments = _fragments(dataset)
         self._files = fragments[0].filesystem
-        footers = _all(lambda fragment: _reading(fragment.path, lambda: fragment.metadata), fragments)
+        whole = not isinstance(source, ds.Dataset | Listing)
+        look = (lambda fragment: contents(self._files, fragment.path)) if whole else contents_of
+        found = _all(lambda fragment: _reading(fragment.path, lambda: look(fragment)), fragments)
         if isinstance(source, Listing):
             source.refuse_unlike(fragments)
         else:
-            _refuse_unlike(fragments, self.schema)
-        groups = [
-            group for fragment, footer in zip(fragments, footers, strict=True) for group in _groups(fragment, footer)
-        ]
+            _refuse_unlike(fragments, found, self.schema)
+        groups = [group for fragment, there in zip(fragments, found, strict=True) for group in _groups(fragment, there)]
         self.groups = where_kept(groups, source.kept) if isinstance(source, Listing) else tuple(groups)
 
     def __repr__(self) -> str:
@@ -179,15 +180,14 @@ class FileShards:
 
     @property
     def _is_local(self) -> bool:
-        return isinstance(self._files, pafs.LocalFileSystem)
+        return is_local(self._files)
 
     def _open(self, path: str) -> pq.ParquetFile:
         # A local disk is read a little at a time; a remote one in few large requests, for their number costs.
-        return pq.ParquetFile(
-            self._files.open_input_file(path),
-            pre_buffer=not self._is_local,
-            buffer_size=1 << 20 if self._is_local else 0,
-        )
+        file = self._files.open_input_file(path)
+        if not self._is_local:
+            return pq.ParquetFile(file, pre_buffer=True)
+        return pq.ParquetFile(file, metadata=footer(file), pre_buffer=False, buffer_size=1 << 20)
 
     def _batches(self, file: pq.ParquetFile, group: RowGroup, at_once: int) -> Iterator[pa.RecordBatch]:
         keys = dict(group.keys)
@@ -280,28 +280,29 @@ def _fragments(dataset: ds.Dataset) -> list[ds.ParquetFileFragment]:
     return sorted(fragments, key=lambda fragment: str(fragment.path))
 
 
-def _groups(fragment: ds.ParquetFileFragment, footer: pq.FileMetaData) -> Iterator[RowGroup]:
+def _groups(fragment: ds.ParquetFileFragment, there: Contents) -> Iterator[RowGroup]:
     keys = tuple(ds.get_partition_keys(fragment.partition_expression).items())
-    for chosen in fragment.row_groups:
-        yield RowGroup(fragment.path, chosen.id, footer.row_group(chosen.id).num_rows, keys)
+    for number, rows in there.groups:
+        yield RowGroup(fragment.path, number, rows, keys)
 
 
-def _refuse_unlike(fragments: Sequence[ds.ParquetFileFragment], schema: pa.Schema) -> None:
+def _refuse_unlike(
+    fragments: Sequence[ds.ParquetFileFragment], found: Sequence[Contents], schema: pa.Schema
+) -> None:
     """Every column is in each file (or in its directory's name), with one type."""
-    for fragment in fragments:
-        found = fragment.physical_schema
+    for fragment, (there, _) in zip(fragments, found, strict=True):
         keys = ds.get_partition_keys(fragment.partition_expression)
         for field in schema:
             if field.name in keys:
                 continue
-            if field.name not in found.names:
+            if field.name not in there.names:
                 raise UsageError(
                     f"file {fragment.path} has no column '{field.name}', which the dataset has. "
                     "Write all files with the same columns, or read them one by one."
                 )
-            if found.field(field.name).type != field.type:
+            if there.field(field.name).type != field.type:
                 raise UsageError(
-                    f"column '{field.name}' of file {fragment.path} has the type {found.field(field.name).type}, "
+                    f"column '{field.name}' of file {fragment.path} has the type {there.field(field.name).type}, "
                     f"but {field.type} in the dataset. Write all files with the same types."
                 )
 
