@@ -59,5 +59,11 @@ test-cluster: $(READY)  ## the tests of equal bits and of recovery, and those th
 test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
 
-bench: $(READY)  ## measure, and write the table of benchmarks/README.md
+bench: .venv/bench/.ready  ## measure, and write the table of benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
+
+# Apart from .venv's own packages, and without what they ask for: benchmarks/requirements.txt says why.
+.venv/bench/.ready: benchmarks/requirements.txt $(READY)
+	@rm -rf .venv/bench
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --target .venv/bench -r $<
+	@touch $@

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +70,7 @@ def rows(size: str) -> Iterator[Row]:
             directory = pictures(place / "directory", count, side)
             path = written(directory, place / "set")
             ours = fastest(partial(zoo_epoch, path), count)
-            for reader in filter(there, READERS[: 1 if size == "tiny" else None]):
+            for reader in there(READERS[: 1 if size == "tiny" else None]):
                 theirs = fastest(partial(begun, reader, directory, place), count)
                 seconds = in_turns(ours.drain, theirs.drain, TURNS[size])
                 what = f"{count:,} JPEG of {side} x {side} to decoded batches"
@@ -84,12 +84,28 @@ def begun(reader: Reader, directory: Path, place: Path, workers: int) -> Epoch:
     return reader.made(directory, place / f"{reader.name.split()[0]}-{workers}", workers)
 
 
-def there(reader: Reader) -> bool:
-    """Whether its package is installed; says so where it is not."""
-    if reader.package and not installed(reader.package):
-        print(f"# {reader.name} is not installed: pip install {reader.package}", file=sys.stderr)
-        return False
-    return True
+class Compared(Protocol):
+    """Another library, or none.
+
+    Attributes:
+        name: in the table.
+        package: that it needs; empty for none.
+    """
+
+    name: str
+    package: str
+
+
+Other = TypeVar("Other", bound=Compared)
+
+
+def there(others: Iterable[Other]) -> Iterator[Other]:
+    """Those whose packages are installed; says which are not."""
+    for one in others:
+        if not one.package or installed(one.package):
+            yield one
+        else:
+            print(f"# {one.name} is not installed: `make bench` puts it into .venv/bench", file=sys.stderr)
 
 
 SEEK = ("first batch from the middle of an epoch, set already read", "order='plan'", "no seek: reads half an epoch")

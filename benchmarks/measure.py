@@ -74,11 +74,17 @@ def in_turns(
         times: repetitions that count.
         warm: repetitions before them that do not.
     """
-    seconds: tuple[list[float], list[float]] = ([], [])
+    own, reference = taking_turns((ours, theirs), times, warm)
+    return own, reference
+
+
+def taking_turns(calls: Sequence[Callable[[], object]], times: int, warm: int = 1) -> list[list[float]]:
+    """Seconds of each of several, one after the other, beginning with another one each time."""
+    seconds: list[list[float]] = [[] for _ in calls]
     for turn in range(warm + times):
-        pair = [0, 1] if turn % 2 else [1, 0]
-        for which in pair:
-            took = timed((ours, theirs)[which])
+        for place in range(len(calls)):
+            which = (place + turn + 1) % len(calls)
+            took = timed(calls[which])
             if turn >= warm:
                 seconds[which].append(took)
     return seconds

@@ -1,14 +1,15 @@
-"""The most memory of a rank that trains on many times its budget; a process of its own, asked when it ends.
+"""The most memory of a rank that trains on ten times its budget; a process of its own, which is asked when it ends.
 
-memory.py PARQUET MEMORY      (prints the process's peak in bytes; MEMORY 0: only what training needs anyway)
+memory.py rows|images FEW MANY MEMORY      (prints the bytes that MANY adds at most)
 """
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,19 +17,31 @@ import pyarrow.parquet as pq
 from measure import Row
 from places import folder
 
-MEGABYTES = {"tiny": (16, 4), "quick": (256, 64), "full": (2000, 512)}  # of (the data, the budget)
+MEGABYTES = {"tiny": (40, 4), "quick": (320, 32), "full": (2000, 200)}  # of (the data, the budget)
+IMAGE_MEGABYTES = {"tiny": (10, 1), "quick": (320, 32), "full": (1000, 100)}
+DISTINCT = {"tiny": 4, "quick": 50, "full": 200}  # pictures; each is in the set many times
 
 
 def rows(size: str) -> Iterator[Row]:
-    """The peak beyond that of the same program on a few rows."""
+    """Rows of numbers; images, encoded, that are decoded and transformed on the way."""
     data, budget = MEGABYTES[size]
+    yield _row("rows", write, data, budget)
+    data, budget = IMAGE_MEGABYTES[size]
+    yield _row("images", lambda path, megabytes: write_images(path, megabytes, DISTINCT[size]), data, budget)
+
+
+def _row(kind: str, make: Callable[[str, int], None], data: int, budget: int) -> Row:
+    """The peak beyond what the same process has after the same on 1 MB."""
     with folder() as place:
-        write(str(place / "few.parquet"), 1)
-        write(str(place / "many.parquet"), data)
-        with ThreadPoolExecutor(2) as both:  # side by side: the peak of a process is its own
-            few, many = both.map(lambda name: _peak(str(place / name), budget), ("few.parquet", "many.parquet"))
-    what = f"peak memory of a rank: {data:,} MB of rows with memory='{budget}m', beyond that of 1 MB of rows"
-    yield Row(what, "`fit`", "at most", ((many - few) / 1e6,), budget, "MB", at_most=True)
+        few, many = str(place / "few.parquet"), str(place / "many.parquet")
+        make(few, 1)
+        make(many, data)
+        command = [sys.executable, __file__, kind, few, many, f"{budget}m"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    what = f"peak memory of a rank: {data:,} MB of {kind} with memory='{budget}m', beyond that after 1 MB of {kind}"
+    return Row(what, "`fit`", "at most", (int(done.stdout.split()[-1]) / 1e6,), budget, "MB", at_most=True)
 
 
 def write(path: str, megabytes: int) -> None:
@@ -43,26 +56,70 @@ def write(path: str, megabytes: int) -> None:
             file.write_table(pa.Table.from_arrays([x, pa.array(draw.integers(0, 10, rows_))], schema=schema))
 
 
-def _peak(path: str, budget: int) -> int:
-    command = [sys.executable, __file__, path, f"{budget}m"]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+def write_images(path: str, megabytes: int, distinct: int) -> None:
+    """An image set of JPEG pictures of 640 x 480 and about 100 KB."""
+    from zoo.orca.data.image import DType, FeatureType, ParquetDataset, SchemaField
+
+    made = [_picture(number) for number in range(distinct)]
+    count = max(1, megabytes * 1_000_000 * distinct // sum(map(len, made)))
+    schema = {
+        "image": SchemaField(FeatureType.IMAGE, DType.BYTES, ()),
+        "label": SchemaField(FeatureType.SCALAR, DType.INT64, ()),
+    }
+    records = ({"image": made[number % distinct], "label": number % 10} for number in range(count))
+    ParquetDataset.write(path, records, schema, block_size=200, errors="keep")
 
 
-def train(path: str, memory: str) -> int:
-    """One epoch on one rank in this process; its peak in bytes."""
+def _picture(seed: int) -> bytes:
+    from PIL import Image
+
+    draw = np.random.default_rng(seed)
+    small = Image.fromarray(draw.integers(0, 255, (12, 16, 3), dtype=np.uint8))
+    smooth = np.asarray(small.resize((640, 480), Image.Resampling.BICUBIC), np.int16)
+    noisy = np.clip(smooth + draw.integers(-12, 13, smooth.shape), 0, 255).astype(np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(noisy).save(file, "JPEG", quality=85)
+        return file.getvalue()
+
+
+def growth(kind: str, few: str, many: str, memory: str) -> int:
+    """Bytes that training on `many` adds to the process at most, libraries being there since it trained on `few`."""
+    train(kind, few, memory)
+    before = _status("VmRSS")
+    with open("/proc/self/clear_refs", "w") as mark:
+        mark.write("5")  # forgets the peak so far: the imports' own may hide what comes
+    train(kind, many, memory)
+    return _status("VmHWM") - before
+
+
+def train(kind: str, path: str, memory: str) -> None:
+    """One epoch on one rank in this process."""
     from models import adam, mlp
     from torch import nn
 
-    from zoo.engine import session
     from zoo.orca.learn.pytorch import Estimator
 
-    session.begin_local(1)
+    asked: dict[str, Any] = {"feature_cols": ["x"], "label_cols": ["y"], "batch_size": 1024}
+    if kind == "images":
+        asked = {"feature_cols": ["image"], "label_cols": ["label"], "batch_size": 16, "transform": shrunk}
     estimator = Estimator.from_torch(model=lambda config: mlp(), optimizer=adam, loss=nn.CrossEntropyLoss())
-    estimator.fit(path, epochs=1, batch_size=1024, feature_cols=["x"], label_cols=["y"], memory=memory)
+    estimator.fit(path, epochs=1, memory=memory, **asked)
+
+
+def _status(name: str) -> int:
+    """Bytes, as the system counts them."""
     with open("/proc/self/status") as status:
-        (line,) = (line for line in status if line.startswith("VmHWM"))
+        (line,) = (line for line in status if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 
+def shrunk(image: np.ndarray) -> np.ndarray:
+    """784 of an image's numbers: float32."""
+    return image[::24, ::16, 0].reshape(-1)[:784].astype(np.float32) / 255
+
+
 if __name__ == "__main__":
-    print(train(*sys.argv[1:]))
+    from zoo.engine import session
+
+    session.begin_local(1)
+    print(growth(*sys.argv[1:]))

@@ -53,6 +53,8 @@ BENCHMARKS = {
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 PINNED = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PACKAGES = ("torch", "keras", "tensorflow", "jax", "pyspark", "pyarrow", "numpy", "pandas")
+OTHERS = HERE.parent / ".venv" / "bench"  # libraries that are not for zoo's own environment (requirements.txt)
+NEED_OTHERS = ("images", "images-write")
 LIMIT_SECONDS = 1800
 
 
@@ -71,7 +73,9 @@ def apart(name: str, size: str) -> list[Row]:
     """Runs one benchmark in a process of its own, with pinned threads."""
     read, write = os.pipe()
     command = [sys.executable, __file__, "--only", name, "--size", size, "--answer", str(write)]
-    path = os.pathsep.join([str(HERE), str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    places = [str(HERE), str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")]
+    places += [str(OTHERS)] * (name in NEED_OTHERS)
+    path = os.pathsep.join(filter(None, places))
     process = subprocess.Popen(command, env=os.environ | PINNED | {"PYTHONPATH": path}, pass_fds=[write])
     os.close(write)
     with open(read) as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -218,6 +219,32 @@ def test_row_groups_end_at_their_size(tmp_path, monkeypatch):
     footer = pq.read_metadata(tmp_path / "out" / "chunk=0" / "part-0.parquet")
     assert [footer.row_group(at).num_rows for at in range(footer.num_row_groups)] == [5, 5, 2]
     assert footer.row_group(0).column(0).compression == "UNCOMPRESSED"
+
+
+def test_a_reader_of_some_rows_reads_some_pages(tmp_path):
+    large = bytes(100_000)
+    ParquetDataset.write(str(tmp_path / "out"), ({"image": large} for _ in range(64)), {"image": IMAGE}, errors="keep")
+    path = tmp_path / "out" / "chunk=0" / "part-0.parquet"
+    assert pq.read_metadata(path).num_row_groups == 1
+    count = 0
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            nonlocal count
+            got = super().readinto(buffer) or 0
+            count += got
+            return got
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            nonlocal count
+            got = super().read(size)
+            count += len(got)
+            return got
+
+    with Counting(path) as file:
+        read = pq.ParquetFile(pa.PythonFile(file, mode="r"), buffer_size=1 << 16)
+        assert next(read.iter_batches(1, columns=["image.bytes"])).num_rows == 1
+    assert len(large) <= count < 40 * len(large)
 
 
 def test_large_images_are_read_ahead_by_their_bytes(tmp_path, monkeypatch):

@@ -76,11 +76,11 @@ def prepared(arrays: Sequence[np.ndarray], names: Sequence[str], columns: Column
 
 
 def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarray:
-    made: Any = [picture(row, name) for row in kept]
-    if not made:
+    if not len(kept):
         return np.empty((0, 1, 1, 3), np.uint8)
-    if transform.function is not None:
-        made = transform.function(made) if transform.batched else list(map(transform.function, made))
+    images = (picture(row, name) for row in kept)  # one by one: pixels take much memory
+    made: Any = images if transform.function is None else map(transform.function, images)
+    made = transform.function(list(images)) if transform.function and transform.batched else list(made)
     if isinstance(made, list | tuple):
         made = _equally_large([np.asarray(one) for one in made], name)
     whole = np.asarray(made)
@@ -105,16 +105,17 @@ def _equally_large(made: list[np.ndarray], name: str) -> np.ndarray:
 class PreparedFeed:
     """A feed whose images are decoded and transformed, some batches ahead of the model."""
 
-    def __init__(self, feed: Feed, columns: Columns, threads: int) -> None:
+    def __init__(self, feed: Feed, columns: Columns, threads: int, memory: int = 1 << 30) -> None:
         """Wraps it.
 
         Args:
             feed: gives encoded images.
             columns: which of them are images, and their transform.
             threads: that decode.
+            memory: bytes of the rank's data; the eighth that the feed leaves free is for batches made ahead.
         """
         self._feed, self._columns = feed, columns
-        self._ahead = Ahead(max(1, threads), growth=_DECODED)
+        self._ahead = Ahead(max(1, threads), min(Ahead().limit, memory // 8), _DECODED)
         self._running: Any = None
 
     @property

@@ -30,6 +30,7 @@ from zoo.orca.data.image.schema import SchemaField
 
 GROUP_BYTES = 8 << 20
 """A row group ends with the record that makes it as large: enough for a remote store, little for a reader's memory."""
+_PAGE_ROWS = 16  # after as many a page of 1 MB or more ends; else it would be the row group, and a reader holds a page
 _NOTE = b"zoo.chunk"
 _THREADS = 8  # of one task: a file of a remote store takes long to come, and little work
 _AHEAD = 24
@@ -235,6 +236,7 @@ def _layout(arrow: pa.Schema) -> dict[str, Any]:
         "compression": {leaf: "none" if leaf in images else "zstd" for leaf in leaves},
         "use_dictionary": other,
         "write_statistics": other,
+        "write_batch_size": _PAGE_ROWS,
     }
 
 
