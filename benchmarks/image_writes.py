@@ -122,7 +122,7 @@ def datasets_parquet(files: Sequence[Path], place: Path) -> None:
 
     place.mkdir()
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int32")})
-    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]  # a path that is a file drops the bytes
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]  # a path to a file drops bytes
     made = datasets.Dataset.from_dict({"image": images, "label": [0] * len(files)}, features=features)
     made.to_parquet(str(place / "0.parquet"))
 
@@ -145,7 +145,7 @@ def litdata_writes(processes: int, files: Sequence[Path], place: Path) -> None:
 
 
 def of_file(path: str) -> dict[str, Any]:
-    """What LitData stores. (Of a text that names a file it would store the file once more.)"""
+    """What LitData stores; of a text that names a file it would store the file once more."""
     return {"image": Path(path).read_bytes(), "path": Path(path).name, "label": 0}
 
 

@@ -19,7 +19,8 @@ OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Ker
 EXPECTED = {
     "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
     "xshards": 2,
-    "images": 2, "images-write": 2, "images-disk": 6, "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1,
+    "images": 2, "images-write": 2, "images-disk": 4,
+    "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1,
     "memory": 2,
     **dict.fromkeys(OF_KERAS, 4),
 }  # fmt: skip

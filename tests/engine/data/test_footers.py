@@ -38,8 +38,10 @@ def parquet(table: pa.Table, **options: Any) -> bytes:
 
 
 @given(
-    st.lists(st.integers(-5, 5), max_size=50), st.integers(1, 20), st.lists(st.sampled_from("abc"), unique=True, min_size=1)
-)  # fmt: skip
+    st.lists(st.integers(-5, 5), max_size=50),
+    st.integers(1, 20),
+    st.lists(st.sampled_from("abc"), unique=True, min_size=1),
+)
 def test_it_is_what_arrow_reads(values: list[int], group: int, names: list[str]) -> None:
     data = parquet(pa.table({name: pa.array(values, pa.int64()) for name in names}), row_group_size=group)
     found = footer(pa.BufferReader(data))

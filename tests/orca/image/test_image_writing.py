@@ -242,7 +242,7 @@ def test_a_reader_of_some_rows_reads_some_pages(tmp_path):
             return got
 
     with Counting(path) as file:
-        read = pq.ParquetFile(pa.PythonFile(file, mode="r"), buffer_size=1 << 16)
+        read = pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=False, buffer_size=1 << 16)
         assert next(read.iter_batches(1, columns=["image.bytes"])).num_rows == 1
     assert len(large) <= count < 40 * len(large)
 

@@ -90,7 +90,10 @@ class FileShards:
         fragments = _fragments(dataset)
         self._files = fragments[0].filesystem
         whole = not isinstance(source, ds.Dataset | Listing)
-        look = (lambda fragment: contents(self._files, fragment.path)) if whole else contents_of
+
+        def look(fragment: ds.ParquetFileFragment) -> Contents:
+            return contents(self._files, fragment.path) if whole else contents_of(fragment)
+
         found = _all(lambda fragment: _reading(fragment.path, lambda: look(fragment)), fragments)
         if isinstance(source, Listing):
             source.refuse_unlike(fragments)
@@ -286,9 +289,7 @@ def _groups(fragment: ds.ParquetFileFragment, there: Contents) -> Iterator[RowGr
         yield RowGroup(fragment.path, number, rows, keys)
 
 
-def _refuse_unlike(
-    fragments: Sequence[ds.ParquetFileFragment], found: Sequence[Contents], schema: pa.Schema
-) -> None:
+def _refuse_unlike(fragments: Sequence[ds.ParquetFileFragment], found: Sequence[Contents], schema: pa.Schema) -> None:
     """Every column is in each file (or in its directory's name), with one type."""
     for fragment, (there, _) in zip(fragments, found, strict=True):
         keys = ds.get_partition_keys(fragment.partition_expression)
