@@ -79,8 +79,11 @@ def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarr
     if not len(kept):
         return np.empty((0, 1, 1, 3), np.uint8)
     images = (picture(row, name) for row in kept)  # one by one: pixels take much memory
-    made: Any = images if transform.function is None else map(transform.function, images)
-    made = transform.function(list(images)) if transform.function and transform.batched else list(made)
+    made: Any
+    if transform.function is None:
+        made = list(images)
+    else:
+        made = transform.function(list(images)) if transform.batched else list(map(transform.function, images))
     if isinstance(made, list | tuple):
         made = _equally_large([np.asarray(one) for one in made], name)
     whole = np.asarray(made)
