@@ -64,7 +64,6 @@ class ImageSet:
         chunks: dict[int, list[int]] = {}
         for part, group in enumerate(files.groups):
             chunks.setdefault(int(dict(group.keys).get("chunk", -1)), []).append(part)
-        _refuse_incomplete(url, manifest, {number: sum(files.sizes[p] for p in of) for number, of in chunks.items()})
         missing = [name for name in manifest.schema if name not in files.schema.names]
         if missing:
             raise DataError(f"the files of {storage.masked(url)} have no column {', '.join(missing)}. Write it anew.")
@@ -329,20 +328,3 @@ class _Epochs:
 
 def _field(arrow: Any, field: SchemaField) -> RecordField:
     return RecordField.of(arrow, _HOLDS[field.feature_type], field.dtype.value)
-
-
-def _refuse_incomplete(url: str, manifest: Manifest, rows: Mapping[int, int]) -> None:
-    """Every chunk that the metadata name is there with all its rows, and no other."""
-    if -1 in rows:
-        raise DataError(f"{storage.masked(url)} has Parquet files outside its chunk=... directories. Move them away.")
-    if manifest.chunks is None:
-        return
-    said = {number: chunk.rows for number, chunk in enumerate(manifest.chunks)}
-    odd = [number for number in sorted({*said, *rows}) if said.get(number, 0) != rows.get(number, 0)]
-    if odd:
-        first = odd[0]
-        raise DataError(
-            f"the image set at {storage.masked(url)} is not what its metadata say: chunk {first} should have "
-            f"{said.get(first, 0):,} rows and has {rows.get(first, 0):,}; {len(odd)} such chunks. "
-            "Files were lost or added after it was written. Write it anew with write_mode='overwrite'."
-        )
