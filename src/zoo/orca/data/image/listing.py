@@ -21,7 +21,8 @@ _LITTER = {"Thumbs.db", "desktop.ini"}
 def files_below(url: str, argument: str) -> pa.Table:
     """All files below a directory, in the order of their names.
 
-    Hidden ones (a part of the name begins with a dot) and those that file managers leave do not count.
+    Hidden ones (a part of the name begins with a dot) and those that file managers leave do not count. Links whose
+    files are not there do: reading them tells so.
 
     Args:
         url: the directory.
@@ -39,7 +40,8 @@ def files_below(url: str, argument: str) -> pa.Table:
         if files.get_file_info(path).type != pafs.FileType.Directory:
             raise UsageError(f"{argument} must be a directory that is there. Received: {storage.masked(url)}")
         found = files.get_file_info(pafs.FileSelector(path, recursive=True))
-    names = {info.path[len(path) :].lstrip("/"): info for info in found if info.type == pafs.FileType.File}
+    files_or_links = (pafs.FileType.File, pafs.FileType.NotFound)
+    names = {info.path[len(path) :].lstrip("/"): info for info in found if info.type in files_or_links}
     kept = sorted(name for name in names if _counts(name))
     changed = [names[name].mtime_ns for name in kept]
     return pa.table(
