@@ -461,7 +461,7 @@ def test_a_cut_is_seen_in_every_kind(kind):
 def test_a_kind_that_training_does_not_decode_is_told():
     from zoo.orca.data.image.encoded import flaw
 
-    assert flaw(pictures.encoded(0, "PPM")).startswith("it is PPM; sets hold JPEG,")
+    assert flaw(pictures.encoded(0, "PPM")).startswith("an image is PPM; sets hold JPEG,")
 
 
 def test_a_flipped_bit_in_a_png_is_seen():

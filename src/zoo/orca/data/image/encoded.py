@@ -41,7 +41,7 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def flaw(data: bytes, name: str) -> str:
+def flaw(data: bytes, name: str = "an image") -> str:
     """What is wrong with an encoded image, with its name and what to do; empty when nothing is.
 
     Args:
@@ -62,7 +62,7 @@ def flaw(data: bytes, name: str) -> str:
     except library.DecompressionBombError as error:
         return f"{name} is too large: {str(error).partition(', could')[0]}. Cut it into tiles, or make it smaller."
     except Exception as error:  # noqa: BLE001  decoders raise whatever the bytes lead them to
-        return f"{name} is broken: {str(error).rstrip('.')}. Mend or remove it."
+        return _undecodable(data, name) or f"{name} is broken: {str(error).rstrip('.')}. Mend or remove it."
     return _undecodable(data, name)
 
 
