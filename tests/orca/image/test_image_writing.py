@@ -376,7 +376,10 @@ def test_a_broken_image_is_named_or_left_out_or_kept(photos, tmp_path, caplog):
         write_parquet("image_folder", str(tmp_path / "out"), **call)
     with caplog.at_level(logging.WARNING):
         write_parquet("image_folder", str(tmp_path / "out"), **call, errors="skip")
-    assert "3 of 13 images were left out" in caplog.text and "notes.txt cannot be decoded: it begins with b'no image'" in caplog.text
+    assert (
+        "3 of 13 images were left out" in caplog.text
+        and "notes.txt cannot be decoded: it begins with b'no image'" in caplog.text
+    )
     assert Manifest.read(str(tmp_path / "out")).skipped == 3
     assert len(records(tmp_path / "out")) == 10
     write_parquet("image_folder", str(tmp_path / "out"), **call, errors="keep")

@@ -181,7 +181,9 @@ def _transformed_record(made: Any, types: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(made, Mapping) or set(made) != set(types):
         told = f"a dict with {sorted(made)}" if isinstance(made, Mapping) else type(made).__name__
-        raise DataError(f"transforms=... must return a dict with the keys of output_types: {sorted(types)}. Got {told}.")
+        raise DataError(
+            f"transforms=... must return a dict with the keys of output_types: {sorted(types)}. Got {told}."
+        )
     for name, dtype in types.items():
         given = np.asarray(made[name])
         if dtype.is_integer and given.dtype.kind in "fc":
