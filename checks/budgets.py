@@ -64,10 +64,6 @@ EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
         74,
         "half of them are its signature, one argument a line; the rest is one job, field by field",
     ),
-    ("zoo.orca.data.shard", "lines"): (
-        860,
-        "one class of the old API: fifty methods of a few lines, each explained",
-    ),
     ("zoo.orca.learn.pytorch.estimator.Estimator.from_torch", "function lines"): (
         45,
         "half of them are its signature, one argument a line",

@@ -78,7 +78,13 @@ def test_a_file_url_with_a_host_is_refused() -> None:
         storage.local_path("file://tmp/x")
 
 
-@pytest.mark.parametrize(("url", "joined"), [("/", "/a"), ("/x/", "/x/a"), ("x", "x/a"), ("memory://", "memory://a")])
+@pytest.mark.parametrize(
+    ("url", "joined"),
+    [
+        ("/", "/a"), ("/x/", "/x/a"), ("x", "x/a"), ("/x?y=z", "/x?y=z/a"), ("memory://", "memory://a"),
+        ("s3://b/x?region=r&scheme=http", "s3://b/x/a?region=r&scheme=http"),
+    ],
+)  # fmt: skip
 def test_join(url: str, joined: str) -> None:
     assert storage.join(url, "a") == joined
 

@@ -169,8 +169,8 @@ def test_selecting(cluster: Cluster) -> None:
 def test_selecting_keeps_its_parent_in_memory(cluster: Cluster) -> None:
     chosen = XShards.partition({"x": X}, 2)["x"]
     gc.collect()
-    (parent,) = chosen._origins
-    assert parent.is_cached()
+    (parent,) = chosen._objects.origins
+    assert parent.rows.kept
 
 
 def test_zip(cluster: Cluster) -> None:
@@ -296,7 +296,7 @@ def test_lazy_mode_computes_when_asked(cluster: Cluster, lazy: None) -> None:
 
 def test_memory_comes_back_when_nobody_has_the_shards(cluster: Cluster) -> None:
     shards = XShards.partition(X, 2)
-    rows = shards._rows
+    rows = shards._objects.rows
     assert rows.kept
     del shards
     gc.collect()

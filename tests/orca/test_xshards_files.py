@@ -80,14 +80,14 @@ def test_pickles_keep_any_object(cluster: Cluster, tmp_path: Path) -> None:
 def test_several_shards_in_a_partition_and_empty_partitions(spark: Any, tmp_path: Path) -> None:
     session.adopt()
     shards = XShards(spark.sparkContext.parallelize([[1], [2], [3]], 2).map(lambda one: [*one, "ä"]))
-    assert shards._counts == (1, 2)
+    assert shards._objects.counts == (1, 2)
     shards.save(tmp_path / "tall")
     session.end()
     session.begin_local(2)
     tall = XShards.load(tmp_path / "tall")
-    assert tall.collect() == [[1, "ä"], [2, "ä"], [3, "ä"]] and tall._counts == (1, 2)
+    assert tall.collect() == [[1, "ä"], [2, "ä"], [3, "ä"]] and tall._objects.counts == (1, 2)
     tall.repartition(7).save(tmp_path / "wide")
-    assert XShards.load(tmp_path / "wide")._counts == (1, 1, 1, 1, 1, 1, 0)
+    assert XShards.load(tmp_path / "wide")._objects.counts == (1, 1, 1, 1, 1, 1, 0)
     session.end()
 
 
@@ -193,12 +193,12 @@ def test_rdds(on_spark: Any, tmp_path: Path) -> None:
     context.parallelize([[1, 2], [3]], 2).saveAsPickleFile(str(tmp_path / "hadoop"))
     assert sorted(XShards.load_pickle(tmp_path / "hadoop").collect()) == [[1, 2], [3]]
     nothing = XShards(context.parallelize([], 2))
-    assert nothing._counts == (0, 0) and nothing.collect() == [] and len(nothing) == 0
+    assert nothing._objects.counts == (0, 0) and nothing.collect() == [] and len(nothing) == 0
     for operation in (nothing.deduplicates, nothing.head, nothing.first, lambda: nothing.merge(shards)):
         with pytest.raises(UsageError, match="this XShards has no shards"):
             operation()
     nothing.save(tmp_path / "nothing")
-    assert XShards.load(tmp_path / "nothing")._counts == (0, 0)
+    assert XShards.load(tmp_path / "nothing")._objects.counts == (0, 0)
     with pytest.raises(UsageError, match="wraps an RDD. Received: builtins.list"):
         SparkXShards([1])
 

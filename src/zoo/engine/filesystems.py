@@ -61,6 +61,12 @@ def is_native(scheme: str) -> bool:
     return scheme.lower() in _NATIVE
 
 
+def split_options(url: str) -> tuple[str, str]:
+    """A URL without its options, and these with their question mark; empty where it has none."""
+    found = _QUERY.search(url)
+    return (url[: found.start()], url[found.start() :]) if found else (url, "")
+
+
 def connect(url: str) -> tuple[Any, str]:
     """A `pyarrow.fs.FileSystem` and the path of a URL within it.
 

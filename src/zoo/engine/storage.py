@@ -102,10 +102,13 @@ def _kind(url: str) -> str | None:
 
 
 def join(url: str, *names: str) -> str:
-    """`url` with `names` below it."""
+    """`url` with `names` below it, before the options of a remote URL."""
+    options = ""
+    if not is_local(url):
+        url, options = filesystems.split_options(url)
     for name in names:
         url = f"{url}{name}" if url.endswith("/") else f"{url}/{name}"
-    return url
+    return url + options
 
 
 def exists(url: str) -> bool:

@@ -4,7 +4,8 @@ A row is one object, pickled, with its part and its place among the part's objec
 rows are again such rows, or the rows inside the objects for training.
 
 Owns: packing and unpacking, functions over objects as mappers, the rows inside objects (`ObjectRows`).
-Leaves: cutting and joining an object (nests), what an object's rows are (adapters), keeping them (held; clusters).
+Leaves: pickling (pickling), cutting and joining an object (nests), what an object's rows are (adapters), keeping them
+(held; clusters).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
-import cloudpickle
 import numpy as np
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from zoo.engine.data.adapters import Names, adapt
 from zoo.engine.data.columns import SHAPE
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.mapped import ExtendedShards
+from zoo.engine.data.pickling import dumps
 from zoo.engine.data.shards import MemoryShards
 from zoo.engine.data.sharing import Shared, noting
 from zoo.engine.errors import DataError, NotPicklable, UsageError, WorkerFailed, ZooError
@@ -345,10 +346,9 @@ def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 def _pickled(value: Any, what: str) -> bytes:
     try:
-        data: bytes = cloudpickle.dumps(value)
+        return dumps(value)
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
         raise NotPicklable(
             f"{what} cannot travel to another process ({error}). "
             "Create such things (files, locks, connections, sessions) inside the function that uses them."
         ) from error
-    return data

@@ -1,7 +1,7 @@
 """Aggregates of groups of rows, in three steps: within each shard, of the shards' results, the final value.
 
 Owns: the aggregate functions and their names, the columns of the result (Spark's: ``sum(price)``, ``count``).
-Leaves: bringing equal keys together (zoo.engine.data.exchange), DataFrames (tables).
+Leaves: bringing equal keys together (frames, zoo.engine.data.exchange), DataFrames (tables).
 
 Nulls are no values: they are skipped, a group without values has a null (a count of 0). A null key is a key.
 """
@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.engine.errors import UsageError
-from zoo.orca.data.tables import Outline, listed, refused
+from zoo.orca.data.collection import Collection
+from zoo.orca.data.frames import exchanged
+from zoo.orca.data.tables import ByKeys, OnFrames, Outline, listed, refused
 
 
 class Aggregate(NamedTuple):
@@ -293,3 +295,25 @@ class Grouping:
         found = pd.concat([*columns, *made.values()], axis=1)
         found.columns = [*self.keys, *made]
         return found
+
+
+def group_by(objects: Collection, columns: Any, agg: Any, join: bool) -> Collection:
+    """The aggregates of all groups, or all rows with theirs beside them (`join`).
+
+    Raises:
+        UsageError: no DataFrames, an unknown function, `join` without columns, a name that is taken.
+        ColumnNotFound: a column that is not there.
+    """
+    keys = listed(columns)
+    if join and not keys:
+        raise UsageError("join=True needs columns to group by. Received: columns=[]")
+    outline = objects.outline
+    outline.check("group_by", keys, "columns")
+    made = aggregates(agg, keys, outline)
+    refuse_taken(made, outline.columns if join else keys)
+    groups = Grouping(tuple(keys), tuple(made))
+    parts = objects.partitions if keys else 1
+    if join:
+        return exchanged(objects, ByKeys("group_by", keys, parts), parts, groups.beside)
+    within = OnFrames("group_by", groups.start, keys, "columns")
+    return exchanged(objects, ByKeys("group_by", groups.key_names, parts), parts, groups.end, within)

@@ -1,7 +1,7 @@
 """Two tables joined by equal keys.
 
 Owns: which columns, which kind of join, joining what has come together.
-Leaves: bringing equal keys together (zoo.engine.data.exchange).
+Leaves: cutting and moving rows (zoo.engine.data.exchange).
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.engine.data.exchange import Assemble
 from zoo.engine.errors import UsageError
-from zoo.orca.data.tables import Outline, listed, refused
+from zoo.orca.data.collection import Collection
+from zoo.orca.data.frames import scatter
+from zoo.orca.data.tables import ByKeys, Outline, listed, refused
 
 _KINDS = {
     "inner": "inner", "left": "left", "right": "right", "outer": "outer",
@@ -57,3 +60,17 @@ class Join:
         """Joins the rows of one partition."""
         with refused(f"merge on {list(self.on)}"):
             return left.merge(right, how=self.how, on=list(self.on))
+
+
+def merge(left: Collection, right: Collection, how: Any, on: Any) -> Collection:
+    """The rows of both with equal keys beside each other, in as many partitions as `left` has.
+
+    Raises:
+        UsageError: see `Join.of`.
+        ColumnNotFound: likewise.
+    """
+    join = Join.of(how, on, left.outline, right.outline)
+    parts = left.partitions
+    by = ByKeys("merge", join.on, parts, "on")
+    sides = [(one, scatter(one, by, parts, side)) for side, one in enumerate((left, right))]
+    return left.regrouped(sides, Assemble(join), [1] * parts).settled(left, right)

@@ -1,7 +1,7 @@
 """The rows of all shards in one order: borders from a sample, then each range of rows to its partition.
 
 Owns: samples, borders, the partition of each row, the order within.
-Leaves: moving rows (zoo.engine.data.exchange).
+Leaves: moving rows (frames, zoo.engine.data.exchange).
 
 Rows that are equal keep their order: all of them are in one partition, and every sort is stable.
 Source: sample sort; Frazer and McKellar, "Samplesort", JACM 1970.
@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.data.exchange import stacked
-from zoo.orca.data.tables import Outline, refused
+from zoo.engine.errors import UsageError
+from zoo.orca.data.collection import Collection
+from zoo.orca.data.frames import exchanged, look
+from zoo.orca.data.tables import Outline, listed, refused
 
 _SAMPLES = 64
 """Rows of each shard that are looked at."""
@@ -93,3 +96,25 @@ class Ranges:
         part, found = np.cumsum(places < count), np.empty(len(both), np.int64)
         found[places] = part
         return found[count:]
+
+
+def in_order(objects: Collection, col_names: Any, ascending: Any) -> Collection:
+    """All rows in one order, over the partitions too.
+
+    Raises:
+        UsageError: no DataFrames, another number of `ascending` than of names.
+        ColumnNotFound: a column that is not there.
+    """
+    names = None if col_names is None or col_names == [] else tuple(listed(col_names))
+    order = Order(names, _directions(ascending, names))
+    look(objects, "sort_values", names or (), "col_names")
+    ranges = Ranges(order, borders(objects.facts(order.sample), order, objects.partitions))
+    return exchanged(objects, ranges, objects.partitions, order.sort)
+
+
+def _directions(ascending: Any, names: tuple[Any, ...] | None) -> bool | tuple[bool, ...]:
+    if isinstance(ascending, bool):
+        return ascending
+    if isinstance(ascending, list | tuple) and names and len(ascending) == len(names):
+        return tuple(map(bool, ascending))
+    raise UsageError(f"ascending must be True, False, or one of them for each of col_names. Received: {ascending!r}")

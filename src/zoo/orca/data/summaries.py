@@ -1,44 +1,87 @@
 """Small answers about all shards, put together in the driver from what each of them gave.
 
 Owns: distinct values, nulls, descriptions, the arguments of samples.
-Leaves: what a shard gives (tables, grouping).
+Leaves: what a shard gives (tables, grouping), asking the shards (frames).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from zoo.engine.data.exchange import stacked
 from zoo.engine.errors import UsageError
-from zoo.orca.data.grouping import Aggregate
-from zoo.orca.data.tables import Outline
+from zoo.orca.data.collection import Collection
+from zoo.orca.data.frames import asked
+from zoo.orca.data.grouping import Aggregate, Grouping
+from zoo.orca.data.tables import SERIES, OnFrames, Outline, class_name, largest, listed, null_counts
 
 _STATISTICS = {"count": "count", "mean": "avg", "std": "stddev", "min": "min", "max": "max"}  # pandas' names, ours
 
 
-def distinct_values(series: Any) -> Any:
-    """(shard) Each value of a Series once."""
+def unique(objects: Collection) -> np.ndarray:
+    """Each value of all Series once; Python's and numpy's own types.
+
+    Raises:
+        UsageError: other objects.
+    """
+    kinds = set(objects.facts(class_name))
+    if kinds != {SERIES}:
+        raise UsageError(
+            f"Currently only support unique() on XShards of Pandas Series. Received: shards of {sorted(kinds)}; "
+            "take one column first: shards['name'].unique()"
+        )
+    return np.asarray(stacked(objects.facts(_distinct)).drop_duplicates())
+
+
+def _distinct(series: Any) -> Any:
     return series.drop_duplicates()
 
 
-def distinct_of(found: Sequence[Any]) -> np.ndarray:
-    """Each value of several Series once; Python's and numpy's own types."""
-    return np.asarray(stacked(found).drop_duplicates())
+def maximum(objects: Collection, name: Any) -> Any:
+    """The largest value of a column; None where there is none."""
+    found = asked(objects, OnFrames("max_values", partial(largest, name=name), [name], "col_name"))
+    return max((one for one in found if one is not None), default=None)
 
 
-def null_sums(found: Sequence[Any]) -> Any:
-    """A DataFrame (col, total) of the shards' Series of counts."""
+def null_sums(objects: Collection) -> Any:
+    """The nulls in each column, as a DataFrame (col, total)."""
     import pandas as pd
 
+    found = asked(objects, OnFrames("get_null_sum", null_counts))
     total = sum(found[1:], found[0])
     return pd.DataFrame({"col": total.index, "total": total.to_numpy().astype(np.int64)})
 
 
-def numeric(outline: Outline, names: Sequence[Any] | None) -> list[Any]:
+def schema(outline: Outline) -> dict[str, Any]:
+    """Names and dtypes of a DataFrame's columns, as pandas has them."""
+    import pandas as pd
+
+    outline.check("get_schema")
+    columns = pd.Index(outline.columns)
+    return {"columns": columns, "dtypes": pd.Series(outline.dtypes, index=columns, dtype=object)}
+
+
+def describe(objects: Collection, cols: Any) -> Any:
+    """Statistics of columns of numbers, as a DataFrame.
+
+    Raises:
+        UsageError: no DataFrames, columns that hold no numbers.
+        ColumnNotFound: a column that is not there.
+    """
+    names = _numeric(objects.outline, None if cols is None else listed(cols))
+    groups = Grouping(
+        (), tuple(Aggregate(name, one, f"{one}({name})") for name in names for one in _STATISTICS.values())
+    )
+    found = asked(objects, OnFrames("describe", groups.start, names))
+    return _description(groups.end(stacked(found)), names)
+
+
+def _numeric(outline: Outline, names: Sequence[Any] | None) -> list[Any]:
     """The columns of numbers that are to be described.
 
     Raises:
@@ -63,12 +106,7 @@ def numeric(outline: Outline, names: Sequence[Any] | None) -> list[Any]:
     return found
 
 
-def aggregates(names: Sequence[Any]) -> tuple[Aggregate, ...]:
-    """What a description needs, column by column."""
-    return tuple(Aggregate(name, one, f"{one}({name})") for name in names for one in _STATISTICS.values())
-
-
-def description(row: Any, names: Sequence[Any]) -> Any:
+def _description(row: Any, names: Sequence[Any]) -> Any:
     """The one row of aggregates as a DataFrame with a row for each statistic."""
     import pandas as pd
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data import frames
+from zoo.orca.data.collection import Collection
 from zoo.orca.data.shard import XShards
 from zoo.orca.data.tables import OnFrames, listed
 
@@ -293,17 +295,14 @@ def _indexed(frame: Any, name: Any, numbers: dict[str, int], invalid: str) -> An
 
 def _asked(shards: Any, what: str, fn: Callable[..., Any], names: Sequence[Any]) -> list[Any]:
     """Something small about each shard."""
-    _refuse_others(shards, what)
-    found: list[Any] = shards._of_frames(OnFrames(what, fn, names, "inputCol"))
-    return found
+    return frames.asked(_objects(shards, what), OnFrames(what, fn, names, "inputCol"))
 
 
 def _replaced(shards: Any, what: str, fn: Callable[..., Any], names: Sequence[Any]) -> XShards:
-    _refuse_others(shards, what)
-    made: XShards = shards._on_frames(OnFrames(what, fn, names, "inputCol"))
-    return made
+    return XShards._of(frames.replaced(_objects(shards, what), OnFrames(what, fn, names, "inputCol")))
 
 
-def _refuse_others(shards: Any, what: str) -> None:
+def _objects(shards: Any, what: str) -> Collection:
     if not isinstance(shards, XShards):
         raise UsageError(f"{what} takes XShards. Received: {type(shards).__name__}")
+    return shards._objects

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from zoo.engine import storage
 from zoo.engine.errors import DataError, StorageFailed
-from zoo.orca.data.image import encoded
+from zoo.orca.data.image import claims, encoded
 from zoo.orca.data.image import schema as schemas
 from zoo.orca.data.image.cells import Picture, Record, batch_of, size_of
 from zoo.orca.data.image.manifest import chunk_file
@@ -52,16 +52,18 @@ class Order:
     """What all chunks of a set have in common; picklable.
 
     Attributes:
-        path: of the set.
-        schema: its columns, as `schema.checked` returns them.
+        path: the directory of the chunks.
+        schema: the columns, as `schema.checked` returns them.
         facts: what each file says beside them (``format``, ``classes``).
         errors: what is done about a broken image: ``"raise"``, ``"skip"``, or ``"keep"``, which does not look.
+        claim: the URL of the claim that allows to write there; empty for none.
     """
 
     path: str
     schema: dict[str, SchemaField]
     facts: Mapping[str, Any]
     errors: str
+    claim: str = ""
 
     @property
     def checks(self) -> bool:
@@ -115,8 +117,9 @@ def write_chunk(order: Order, number: int, digest: str, jobs: Iterable[Job]) -> 
 
     Raises:
         DataError: a broken image, where these are not left out.
-        StorageFailed: a file that cannot be read or written.
+        StorageFailed: a file that cannot be read or written; the call's claim is gone.
     """
+    claims.check(order.claim)
     arrow = schemas.to_arrow(order.schema, order.facts)
     target, skipping, rows = chunk_file(order.path, number), _Skipping(), 0
     with storage.new_file(target) as file:
@@ -128,6 +131,7 @@ def write_chunk(order: Order, number: int, digest: str, jobs: Iterable[Job]) -> 
             note = {"digest": digest, "rows": rows, "skipped": skipping.count, "examples": skipping.examples}
             writer.add_key_value_metadata({_NOTE: json.dumps(note)})
         size = file.tell()
+        claims.check(order.claim)
     return Written(number, rows, size, skipping.count, tuple(skipping.examples))
 
 

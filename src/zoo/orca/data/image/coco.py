@@ -22,6 +22,7 @@ from zoo.orca.data.image.boxes import flaw_of_box
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import files_below, some
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
 
@@ -104,7 +105,7 @@ def list_instances(image_directory: str, annotation_file: str, lenient: bool) ->
         cause = f"an entry has no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{shown} cannot be used: {cause}. Correct the file.") from None
     listing = _listing(image_directory, files, boxes, lenient)
-    return COCOSource(image_directory, tuple(names[category] for category in sorted(names))), listing
+    return COCOSource(Place(image_directory), tuple(names[category] for category in sorted(names))), listing
 
 
 def _numbered(kind: str, entries: list[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:

@@ -22,6 +22,7 @@ from zoo.engine.errors import UsageError
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import address, files_below, shuffled, some
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.target import Options
 from zoo.orca.data.image.writing import Row, write_listed
@@ -97,7 +98,7 @@ def write_folders(
     ignored = sorted({name for name in top if name} - set(label_map))
     if ignored:
         _log.info("Folders without a label are left out: %s", some(ignored))
-    source = FolderSource(directory, format, _classes(label_map))
+    source = FolderSource(Place(directory), format, _classes(label_map))
     write_listed(path, source, shuffle.apply(listing), options)
 
 

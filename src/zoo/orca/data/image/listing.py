@@ -56,6 +56,22 @@ def files_below(url: str, argument: str) -> pa.Table:
     )
 
 
+def sizes_below(url: str) -> dict[str, int]:
+    """Bytes of each file below a directory by its name there, hidden ones too; none where nothing is there.
+
+    Raises:
+        StorageFailed: it cannot be listed.
+    """
+    files, path = storage.file_system(url)
+    with storage.explained(url, "list"):
+        found = files.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True))
+    return {
+        info.path[len(path) :].lstrip("/"): info.size or 0
+        for info in found
+        if info.type == pafs.FileType.File and not info.path.endswith("/")
+    }
+
+
 def shuffled(listing: pa.Table, seed: int) -> pa.Table:
     """The rows in an order that the seed alone decides.
 

@@ -107,9 +107,14 @@ class Manifest:
             raise damaged(path, error) from None
 
 
+def chunk_name(number: int) -> str:
+    """The file of chunk `number`, below the directory of the set."""
+    return f"chunk={number}/part-0.parquet"
+
+
 def chunk_file(path: str, number: int) -> str:
     """Where chunk `number` of the set at `path` is written."""
-    return storage.join(path, f"chunk={number}", "part-0.parquet")
+    return storage.join(path, chunk_name(number))
 
 
 def chunk_number(name: str) -> int | None:

@@ -19,6 +19,7 @@ from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.cells import Record
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
 
@@ -77,7 +78,7 @@ class Idx:
                 f"Give MNIST's own file, as train-{kind}-idx{axes}-ubyte."
             )
         count, *shape = struct.unpack(f">{axes}I", head[4:])
-        made = cls(url, tuple(shape), count, packed, stamp)
+        made = cls(Place(url), tuple(shape), count, packed, stamp)
         made._check_length(argument)
         return made
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from zoo.engine import session, storage
-from zoo.engine.data.held import gather
-from zoo.engine.data.objects import OBJECTS, Call, Item, OnObjects, pack
+from zoo.engine.data.objects import Call, Item
 from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data.collection import Collection
 from zoo.orca.data.image import coco, encoded
 from zoo.orca.data.image.listing import files_below, some
 from zoo.orca.data.image.voc_dataset import VOCSource, list_images
@@ -114,10 +114,7 @@ def _shards(call: str, rows: Sequence[Any], load: Callable[..., Any], *args: Any
     cluster = session.current()
     pieces = np.array_split(np.arange(len(rows)), max(1, min(cluster.slots, len(rows))))
     items = [Item(part, place, rows[at]) for part, piece in enumerate(pieces) for place, at in enumerate(piece)]
-    gathered = gather(((item.part, pack(item)) for item in items), OBJECTS)
-    moved = cluster.store.regroup([gathered], len(pieces))
-    made = cluster.map(OnObjects(Call.of(call, load, *args)), moved, OBJECTS)
-    return XShards._of(cluster, made, [len(piece) for piece in pieces])._settled()
+    return XShards._of(Collection.placed(cluster, items, len(pieces), Call.of(call, load, *args)).settled())
 
 
 def _stems(url: str, argument: str, ending: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from zoo.engine.data.fields import RecordField
 from zoo.engine.data.records import PlanRequest, RecordFiles, RecordMaker, chosen
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import FeatureType, SchemaField
 
 ORDERS = ("files", "plan")
@@ -76,7 +77,7 @@ class ImageSet:
         found = [_field(files.schema.field(name), field) for name, field in manifest.schema.items()]
         fields = chosen(found, columns, argument)
         records = RecordFiles(files.with_columns([field.name for field in fields]), fields)
-        return cls(url, manifest, records, tuple(tuple(chunks[number]) for number in sorted(chunks)))
+        return cls(Place(url), manifest, records, tuple(tuple(chunks[number]) for number in sorted(chunks)))
 
     @property
     def rows(self) -> int:

@@ -22,6 +22,7 @@ from zoo.orca.data.image.boxes import flaw_of_box
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import address, files_below, some
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import DType, FeatureType, SchemaField
 from zoo.orca.data.image.writing import Row
 
@@ -105,7 +106,7 @@ class VOCSource:
     @classmethod
     def of(cls, root: str, classes: Sequence[str] | None, difficult: bool = True) -> VOCSource:
         """With the user's classes, or VOC's own."""
-        return cls(root, *_classes(classes), difficult)
+        return cls(Place(root), *_classes(classes), difficult)
 
     @property
     def manifest(self) -> Manifest:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Protocol, TypeVar
@@ -32,8 +32,9 @@ from zoo.orca.data.image import schema as schemas
 from zoo.orca.data.image.cells import Record, record_of
 from zoo.orca.data.image.chunks import Job, Order, Written, write_chunk, written_already
 from zoo.orca.data.image.manifest import Manifest
+from zoo.orca.data.image.places import Place
 from zoo.orca.data.image.schema import FeatureType, Schema
-from zoo.orca.data.image.target import Options, Target
+from zoo.orca.data.image.target import Options, Target, writing_to
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -62,25 +63,31 @@ def write_generated(path: str, generator: Iterable[Any], schema: Schema, options
         raise UsageError(f"generator must give records, dicts, one after the other. Received: {generator!r}.{told}")
     fields = schemas.checked(schema)
     manifest = Manifest(fields)
-    target = Target.look(path, manifest, options.write_mode)
+    Target.look(path, manifest, options.write_mode)
     order = _order(path, manifest, options)
     records = (record_of(given, fields, number) for number, given in enumerate(generator))
     first = next(records, None)
     if first is None:
         raise DataError("the generator gave no records. Nothing was written.")
-    target.clear(0)
+    with writing_to(path, manifest, options.write_mode) as target:
+        order = replace(order, path=target.root, claim=target.claim)
+        target.clear(0)
+        try:
+            written = _written(order, chain([first], records), target.first, options.block_size)
+        except BaseException:
+            target.discard()
+            raise
+        target.commit(written)
+
+
+def _written(order: Order, records: Iterator[Record], number: int, block_size: int) -> list[Written]:
+    """Writes the records as chunks from `number` on."""
     call = secrets.token_hex(16)  # nobody can tell what a generator will give: each call writes all anew
     written: list[Written] = []
-    records = chain([first], records)
-    try:
-        while (head := next(records, None)) is not None:
-            rows = chain([head], islice(records, options.block_size - 1))
-            number = target.first + len(written)
-            written.append(write_chunk(order, number, call, (partial(_same, row) for row in rows)))
-        target.commit(written)
-    except Exception:
-        target.clear(0)
-        raise
+    while (head := next(records, None)) is not None:
+        rows = chain([head], islice(records, block_size - 1))
+        written.append(write_chunk(order, number + len(written), call, (partial(_same, row) for row in rows)))
+    return written
 
 
 def write_listed(path: str, source: Source, listing: pa.Table, options: Options) -> None:
@@ -91,13 +98,14 @@ def write_listed(path: str, source: Source, listing: pa.Table, options: Options)
         DataError: a broken image.
         StorageFailed: a file that cannot be read or written.
     """
-    target = Target.look(path, source.manifest, options.write_mode)
     order = _order(path, source.manifest, options)
     pieces = [listing.slice(start, options.block_size) for start in range(0, len(listing), options.block_size)]
     head = json.dumps([schemas.encode(order.schema), dict(order.facts), order.checks], sort_keys=True)
-    tasks = [_Task.of(target.first + place, piece, f"{head}{source}") for place, piece in enumerate(pieces)]
-    target.clear(len(tasks))
-    target.commit(spread(_Writing(order, source), tasks))
+    with writing_to(path, source.manifest, options.write_mode) as target:
+        order = replace(order, path=target.root, claim=target.claim)
+        tasks = [_Task.of(target.first + place, piece, f"{head}{source}") for place, piece in enumerate(pieces)]
+        target.clear(len(tasks))
+        target.commit(spread(_Writing(order, source), tasks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +187,7 @@ def _order(path: str, manifest: Manifest, options: Options) -> Order:
         encoded.pillow()
         images.decoder()  # told here if it is missing, and not by a task
     facts = {"format": manifest.format, "classes": list(manifest.classes)}
-    return Order(path, manifest.schema, facts, options.errors)
+    return Order(Place(path), manifest.schema, facts, options.errors)
 
 
 def _same(record: Record) -> Record:

@@ -21,10 +21,10 @@ from zoo.engine import filesystems, session, storage
 from zoo.engine.data import ddl, pieces
 from zoo.engine.data.delimited import CsvRequest
 from zoo.engine.data.finding import Found, find
-from zoo.engine.data.held import gather
-from zoo.engine.data.objects import OBJECTS, Item, OnObjects, pack
+from zoo.engine.data.objects import Item
 from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.orca.common import OrcaContext
+from zoo.orca.data.collection import Collection
 from zoo.orca.data.shard import XShards
 
 _log = logging.getLogger("zoo")
@@ -104,7 +104,7 @@ def read_json(file_path: Any, **kwargs: Any) -> XShards:
         found = _for_spark(by_spark, urls, _JSON)
         if found is not None:
             whole = {name: value for name, value in kwargs.items() if name != "compression"}
-            return _alike(_by_spark(readers.json_frames(by_spark, found, whole, None)), same_columns=False)
+            return _alike(_from_spark(readers.json_frames(by_spark, found, whole, None)), same_columns=False)
     files = _files(urls, _JSON)
     return _by_pandas(files, lambda some: pieces.JsonPiece(some, dict(kwargs)), same_columns=False)
 
@@ -273,11 +273,16 @@ def _refuse_unknown(call: str, received: Mapping[str, Any], like: Callable[..., 
 
 
 def _by_spark(frames: Any) -> XShards:
+    return XShards._of(_from_spark(frames))
+
+
+def _from_spark(frames: Any) -> Collection:
     from zoo.engine.clusters.spark import readers
 
     if OrcaContext._eager_mode:
         frames.keep()
-    return XShards._of(session.current(), frames, readers.counts(frames))._settled()
+    counts = readers.counts(frames)
+    return Collection(session.current(), frames, len(counts), counts).settled()
 
 
 def _by_pandas(
@@ -311,21 +316,19 @@ def _row_groups(urls: Sequence[str], columns: list[str] | None, schema: Any) -> 
     return _alike(_read(made), same_columns=True)
 
 
-def _read(made: Sequence[pieces.Piece]) -> XShards:
-    """One partition a piece; nothing is read yet."""
-    cluster = session.current()
-    rows = gather(((part, pack(Item(part, 0, piece))) for part, piece in enumerate(made)), OBJECTS)
-    placed = cluster.store.regroup([rows], len(made))
-    return XShards._of(cluster, cluster.map(OnObjects(pieces.frames), placed, OBJECTS), [1] * len(made))._settled()
+def _read(made: Sequence[pieces.Piece]) -> Collection:
+    """One partition a piece, each read where it will lie."""
+    items = (Item(part, 0, piece) for part, piece in enumerate(made))
+    return Collection.placed(session.current(), items, len(made), pieces.frames).settled()
 
 
-def _alike(shards: XShards, *, same_columns: bool) -> XShards:
+def _alike(shards: Collection, *, same_columns: bool) -> XShards:
     """The same frames with the same columns and dtypes, in blocks of ``OrcaContext._shard_size``."""
-    shapes, most = shards._facts(pieces.shape_of), OrcaContext._shard_size
+    shapes, most = shards.facts(pieces.shape_of), OrcaContext._shard_size
     if same_columns:
         pieces.refuse_unlike(shapes, [f"partition {part}" for part in range(len(shapes))])
     goal = pieces.common(shapes)
     counts = [pieces.blocks(shape.rows, most) for shape in shapes]
     if max(counts) == 1 and not goal.dtypes and all(shape.columns == goal.columns for shape in shapes):
-        return shards
-    return shards._made(shards._map(pieces.Alike(goal, most)), counts)._settled(shards)
+        return XShards._of(shards)
+    return XShards._of(shards.mapped(pieces.Alike(goal, most), counts).settled(shards))
