@@ -164,3 +164,30 @@ def test_the_urls_own_server_and_keys(object_store: objectstore.ObjectStore) -> 
 def test_urls_that_name_nothing(url: str) -> None:
     with pytest.raises(UsageError):
         storage.exists(url)
+
+
+def test_google_storage_that_does_not_answer_is_told_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def nobody(address: tuple[str, int], patience: float) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError("nobody listens")
+
+    for name in ("STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("socket.create_connection", nobody)
+    for url in ("gs://bucket/a", "gcs://anonymous@bucket/a?endpoint_override=127.0.0.1:9&scheme=http"):
+        with pytest.raises(StorageFailed, match="could not reach .*nobody listens.*Check the name, the port"):
+            storage.file_system(url)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:10")
+    with pytest.raises(StorageFailed, match="named by STORAGE_EMULATOR_HOST"):
+        storage.file_system("gs://bucket/a")
+    assert asked == [("storage.googleapis.com", 443), ("127.0.0.1", 9), ("127.0.0.1", 10)]
+
+
+def test_google_storage_is_asked_for_seconds_and_not_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystems, "_reach", lambda host, port, setting: None)
+    files, path = filesystems.connect("gs://anonymous@bucket/a%20b/c")
+    assert path == "bucket/a b/c"
+    (options,) = files.__reduce__()[1]
+    assert options["retry_time_limit"].total_seconds() == filesystems.REQUEST_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import imagesets
+from zoo.engine.data.files import FileShards
 from zoo.engine.data.plan import Plan
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image import ParquetDataset
@@ -205,7 +207,7 @@ def test_arrays_of_objects_are_not_read(tmp_path: Path) -> None:
         ({"start": (0, -1), "order": "plan"}, r"start must be \(epoch, step\).*Received: \(0, -1\)"),
         ({"start": (0, 93), "order": "plan"}, r"start=\(0, 93\) lies behind the end of its epoch, which has 91 steps"),
         ({"on_error": "ignore"}, "on_error must be 'raise' or 'skip'. Received: 'ignore'"),
-        ({"columns": ["imag"]}, "no argument 'imag'. Did you mean 'image'?"),
+        ({"columns": ["imag"]}, "(?s)no column 'imag'.*Did you mean 'image'?"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_read(path: str, arguments: dict[str, Any], told: str) -> None:
@@ -264,3 +266,118 @@ def test_what_is_written_is_read(tmp_path: Path, inline: None) -> None:
     for one, record in zip(found, records, strict=True):
         for name, value in record.items():
             np.testing.assert_array_equal(one[name], value)
+
+
+# --- sets that are not what they say ---------------------------------------------------------------------------------
+
+
+def spoilt(place: Path, how: str) -> str:
+    """A set of two chunks with 6 and 5 rows, of which something is wrong."""
+    path = Path(imagesets.write(place / "set", [6, 5]))
+    said = json.loads((path / "_orca_metadata").read_text())
+    if how == "fewer":
+        shutil.rmtree(path / "chunk=1")
+    if how == "more":
+        shutil.copytree(path / "chunk=1", path / "chunk=2")
+    if how == "beside":
+        shutil.copy(path / "chunk=1" / "part-0.parquet", path / "a.parquet")
+    if how == "cut":
+        (path / "chunk=1" / "part-0.parquet").write_bytes((path / "chunk=1" / "part-0.parquet").read_bytes()[:500])
+    if how == "newer":
+        (path / "_orca_metadata").write_text(json.dumps(said | {"version": 9, "written_by": "zoo 9.0"}))
+    if how == "garbled":
+        (path / "_orca_metadata").write_bytes(b"\xff{")
+    if how == "listed":
+        (path / "_orca_metadata").write_text("[1]")
+    if how == "bare":
+        (path / "_orca_metadata").write_text(json.dumps({"version": 1, "schema": said["schema"]}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "words"),
+    [
+        ("fewer", DataError, "chunk 1 should have 5 rows and has 0"),
+        ("more", DataError, "chunk 2 should have 0 rows and has 5"),
+        ("beside", DataError, r"files outside its chunk=.*a\.parquet"),
+        ("cut", UsageError, "chunk=1/part-0.parquet is not a Parquet file .*cut off or damaged"),
+        ("newer", UsageError, "set has format 9, written by zoo 9.0; .*Install the newer"),
+        ("garbled", DataError, "_orca_metadata is damaged .*Write the set anew"),
+        ("listed", DataError, "_orca_metadata is damaged .*no object"),
+        ("bare", DataError, "_orca_metadata is damaged .*no 'chunks'"),
+    ],
+)
+@pytest.mark.parametrize("read", [lambda path: read_parquet("dataloader", path), FileShards])
+def test_a_set_that_is_not_what_it_says_is_refused_by_all_readers(
+    tmp_path: Path, read: Any, how: str, kind: Any, words: str
+) -> None:
+    path = spoilt(tmp_path, how)
+    with pytest.raises(kind, match=words) as caught:
+        read(path)
+    assert path in str(caught.value)
+
+
+def test_a_part_of_a_set_may_be_asked_for(tmp_path: Path) -> None:
+    path = imagesets.write(tmp_path / "set", [6, 5])
+    assert FileShards(f"{path}/chunk=[1-9]").rows == 5
+    assert FileShards(f"{path}/chunk=0").rows == 6
+
+
+def test_a_file_is_no_set(tmp_path: Path) -> None:
+    path = imagesets.write(tmp_path / "set", [6])
+    with pytest.raises(UsageError, match="an image set is a directory, and .*part-0.parquet is a file"):
+        read_parquet("dataloader", f"{path}/chunk=0/part-0.parquet")
+
+
+# --- calls and functions that cannot be ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"columns": "image"}, "columns must list columns, at least one.*Received: 'image'"),
+        ({"columns": []}, "columns must list columns"),
+        ({"config": "2"}, "config must be a dict.*Received: '2'"),
+        ({"transforms": 3}, "transforms must be a function. Received: 3"),
+        ({"collate_fn": 3}, "collate_fn must be a function. Received: 3"),
+        ({"batchsize": 3}, r"has no argument 'batchsize'. Did you mean 'batch_size'\?"),
+    ],
+)
+def test_a_call_of_a_reader_that_cannot_be_is_refused(tmp_path: Path, given: dict[str, Any], words: str) -> None:
+    path = imagesets.write(tmp_path / "set", [6])
+    with pytest.raises(UsageError, match=words):
+        read_parquet("dataloader", path, **given)
+
+
+def test_a_path_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="path must be that of an image set. Received: None"):
+        read_parquet("dataloader", None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("transforms", "words"),
+    [
+        (lambda record: None, "transforms=... returned None"),
+        (lambda record: {str(record["number"] % 2): 1}, "different keys: .* and "),
+    ],
+)
+def test_a_transform_whose_records_make_no_batch_is_told(tmp_path: Path, transforms: Any, words: str) -> None:
+    path = imagesets.write(tmp_path / "set", [6])
+    with pytest.raises(DataError, match=words):
+        list(read_parquet("dataloader", path, batch_size=3, transforms=transforms))
+
+
+def test_changing_a_record_in_place_changes_no_other_epoch(tmp_path: Path) -> None:
+    def blacken(record: dict[str, Any]) -> dict[str, Any]:
+        mean = float(record["image"].mean())
+        record["image"][:] = 0
+        record["mask"][:] = 0
+        return {"number": record["number"], "mean": mean}
+
+    path = imagesets.write(tmp_path / "set", [6])
+    loader = read_parquet("dataloader", path, transforms=blacken, decode=True, order="plan", shuffle=False)
+    first, second = (
+        [(int(one["number"]), float(one["mean"])) for one in loader],
+        [(int(one["number"]), float(one["mean"])) for one in loader],
+    )
+    assert sorted(first) == sorted(second) and all(mean > 0 for _, mean in first)

@@ -102,8 +102,46 @@ def test_the_plan_goes_on_where_it_is_told(path: str) -> None:
 
 
 def test_mistakes_are_told(path: str) -> None:
-    with pytest.raises(UsageError, match="no argument 'imag'. Did you mean 'image'"):
+    with pytest.raises(UsageError, match="(?s)no column 'imag' .*Did you mean 'image'"):
         load(path, {"imag": tf.string})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"output_types": "image"}, "output_types must be a dict by column. Received: 'image'"),
+        ({"output_types": {"image": "float32"}}, "'image' must be tf.string, .* encoded images. Received: float32"),
+        ({"output_types": {"number": "string"}}, "'number' must be a type of numbers, as tf.int32.*Received: string"),
+        ({"output_types": {"number": "foo"}}, "'number' must be a TensorFlow dtype. Received: 'foo'"),
+        ({"output_types": {"numbr": "int32"}}, r"(?s)no column 'numbr' .*output_types=.*mean 'number'"),
+        (
+            {"output_types": {"number": "int32"}, "output_shapes": {"numbr": ()}},
+            "(?s)no column 'numbr' .*output_shapes",
+        ),
+        ({"output_types": {"number": "int32"}, "transforms": 3}, "transforms must be a function. Received: 3"),
+        (
+            {"output_types": {"number": "int32"}, "transform": 3},
+            "no argument 'transform'. Did you mean 'transforms'",
+        ),
+    ],
+)
+def test_a_call_that_cannot_be_is_refused_before_anything_is_read(path: str, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_parquet("tf_dataset", path, **given)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "words"),
+    [
+        (lambda record: None, "must return a dict with the keys of output_types: .'number'.. Got NoneType"),
+        (lambda record: {"x": 1}, "must return a dict .*Got a dict with .'x'."),
+        (lambda record: {"number": 1.5}, "gave 'number' as float64, and output_types say int32"),
+    ],
+)
+def test_what_transforms_return_is_told(path: str, transforms: Any, words: str) -> None:
+    dataset = read_parquet("tf_dataset", path, {"number": tf.int32}, transforms=transforms)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        list(dataset)
 
 
 def test_estimators_data_are_read_where_the_cluster_is(path: str, inline: None) -> None:

@@ -13,7 +13,8 @@ import os
 import re
 import socket
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.request import getproxies
 
 from zoo.engine.errors import MissingDependency, StorageFailed, UsageError
 
@@ -28,6 +29,7 @@ SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 _NATIVE = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs", "hdfs": "hdfs", "viewfs": "viewfs"}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_EMULATORS = ("STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _OPTIONS = {"region": str, "scheme": str, "endpoint_override": str, "tls_ca_file_path": str, "anonymous": bool}
 _QUERY = re.compile(r"\?(?=[A-Za-z_]+=)")  # another `?` is a wildcard
@@ -82,10 +84,7 @@ def connect(url: str) -> tuple[Any, str]:
         return _s3(rest)
     if kind in ("hdfs", "viewfs"):
         return _hadoop(kind, rest)
-    from pyarrow.fs import FileSystem
-
-    found: tuple[Any, str] = FileSystem.from_uri(f"{kind}://{rest}")
-    return found
+    return _google(rest)
 
 
 def check_name_node(url: str) -> None:
@@ -137,6 +136,23 @@ def _with_endpoint(options: dict[str, Any]) -> dict[str, Any]:
         _reach_url(os.environ[variable], variable)
         return options | {"endpoint_override": os.environ[variable]}
     return options
+
+
+def _google(rest: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    location, query = _QUERY.split(rest, maxsplit=1) if _QUERY.search(rest) else (rest, "")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    variable = next((name for name in _EMULATORS if os.environ.get(name)), None)
+    if "endpoint_override" in options:
+        _reach_url(f"{options.get('scheme', 'https')}://{options['endpoint_override']}", "the URL")
+    elif variable is not None:
+        _reach_url(os.environ[variable], variable)
+    elif not getproxies().get("https"):
+        _reach("storage.googleapis.com", 443, "gs:// paths")
+    options.setdefault("retry_limit_seconds", f"{REQUEST_SECONDS:.0f}")  # Google's own would be 15 minutes
+    found: tuple[Any, str] = FileSystem.from_uri(f"gs://{location}?{urlencode(options)}")
+    return found
 
 
 def _named_options(query: str, bucket: str) -> dict[str, Any]:

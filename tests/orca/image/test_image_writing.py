@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import pictures
+from pictures import encoded
 from zoo.engine import session
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image import (
@@ -395,11 +398,14 @@ def spoil(photos: Path) -> None:
 def test_a_broken_image_is_named_or_left_out_or_kept(photos, tmp_path, caplog):
     spoil(photos)
     call = {"directory": str(photos), "label_map": LABELS, "shuffle": False, "block_size": 4}
-    with pytest.raises(DataError, match="bild-ä01.jpg is broken: .*errors='skip'"):
+    with pytest.raises(DataError, match="bild-ä01.jpg cannot be decoded: this JPEG is cut off .*errors='skip'"):
         write_parquet("image_folder", str(tmp_path / "out"), **call)
     with caplog.at_level(logging.WARNING):
         write_parquet("image_folder", str(tmp_path / "out"), **call, errors="skip")
-    assert "3 of 13 images were left out" in caplog.text and "notes.txt is broken: it is no image" in caplog.text
+    assert (
+        "3 of 13 images were left out" in caplog.text
+        and "notes.txt cannot be decoded: it begins with b'no image'" in caplog.text
+    )
     assert Manifest.read(str(tmp_path / "out")).skipped == 3
     assert len(records(tmp_path / "out")) == 10
     write_parquet("image_folder", str(tmp_path / "out"), **call, errors="keep")
@@ -408,15 +414,16 @@ def test_a_broken_image_is_named_or_left_out_or_kept(photos, tmp_path, caplog):
 
 def test_a_broken_image_is_named_from_spark_too(on_spark, photos, tmp_path):
     spoil(photos)
-    with pytest.raises(DataError, match="(bild-ä0[13].jpg|notes.txt) is broken: .*errors='skip'"):
+    with pytest.raises(DataError, match="(bild-ä0[13].jpg|notes.txt) cannot be decoded: .*errors='skip'") as caught:
         write_from_directory(str(photos), LABELS, str(tmp_path / "out"))
+    assert "org.apache.spark" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_what_was_left_out_is_not_taken_for_whole_by_a_stricter_call(photos, tmp_path):
     spoil(photos)
     write_from_directory(str(photos), LABELS, str(tmp_path / "out"), errors="skip")
     (tmp_path / "out" / METADATA).unlink()
-    with pytest.raises(DataError, match="is broken"):
+    with pytest.raises(DataError, match="cannot be decoded"):
         write_from_directory(str(photos), LABELS, str(tmp_path / "out"))
     write_from_directory(str(photos), LABELS, str(tmp_path / "out"), errors="skip")
     assert Manifest.read(str(tmp_path / "out")).skipped == 3
@@ -429,8 +436,42 @@ def test_a_set_of_broken_images_only_is_none(tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_a_link_without_its_file_is_a_broken_image(photos, tmp_path, caplog):
+    (photos / "cats" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(DataError, match="cats/lost.jpg cannot be read: it is not there"):
+        write_from_directory(str(photos), LABELS, str(tmp_path / "out"))
+    write_from_directory(str(photos), LABELS, str(tmp_path / "out"), errors="skip")
+    assert Manifest.read(str(tmp_path / "out")).skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (encoded(1, "ICO", (16, 16)), "is ICO; sets hold .*Convert it"),
+        (encoded(1, "TIFF")[:-40], "this TIFF of .* damaged"),
+        (b"", "it is empty"),
+    ],
+)
+def test_a_record_without_a_path_is_named_by_its_number(tmp_path, data, told):
+    given = [{"image": encoded(1)}, {"image": data}]
+    with pytest.raises(DataError, match=f"^the image of record 1 .*{told}"):
+        ParquetDataset.write(str(tmp_path / "out"), given, {"image": IMAGE})
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path):
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    with pytest.raises(DataError, match=r"record 0 is too large: .*400000000 pixels.*tiles"):
+        ParquetDataset.write(str(tmp_path / "out"), [{"image": bomb.getvalue()}], {"image": IMAGE})
+
+
+def test_what_gives_no_records_is_no_generator(tmp_path):
+    with pytest.raises(UsageError, match="generator must give records.*call it"):
+        ParquetDataset.write(str(tmp_path / "out"), lambda: [], {"image": IMAGE})
+
+
 def test_a_missing_file_of_a_generator_is_named(tmp_path):
-    with pytest.raises(DataError, match="gone.jpg cannot be read: FileNotFoundError"):
+    with pytest.raises(DataError, match="gone.jpg cannot be read: it is not there"):
         ParquetDataset.write(str(tmp_path / "out"), [{"image": str(tmp_path / "gone.jpg")}], {"image": IMAGE})
 
 
@@ -449,7 +490,7 @@ def test_a_cut_is_seen_in_every_kind(kind):
 def test_a_kind_that_training_does_not_decode_is_told():
     from zoo.orca.data.image.encoded import flaw
 
-    assert flaw(pictures.encoded(0, "PPM")).startswith("it is PPM; sets hold JPEG,")
+    assert flaw(pictures.encoded(0, "PPM")).startswith("an image is PPM; sets hold JPEG,")
 
 
 def test_a_flipped_bit_in_a_png_is_seen():
@@ -520,6 +561,9 @@ def test_voc_without_an_annotation_or_an_image_is_refused_before_anything_is_wri
         (pictures.annotation(("dog", 0, (5, 1, 2, 2))), "whose maximum is below its minimum"),
         ("<annotation><object><name>dog</name></object></annotation>", "has no bndbox/xmin"),
         (pictures.annotation(("dog", 0, ("left", 1, 2, 2))), "could not convert string to float: 'left'"),
+        (pictures.annotation(("dog", 0, (1, 1, "inf", 2))), "not of finite numbers"),
+        (pictures.annotation(("dog", 0, (25, 1, 27, 2))), "outside of its picture of 24 x [?]"),
+        ("<svg/>", "outermost element is <svg>, not <annotation>"),
     ],
 )
 def test_a_broken_annotation_is_named(tmp_path, text, words):
@@ -557,5 +601,39 @@ def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path):
     with pytest.raises(DataError, match="annotation 8 is of category 1, which the file does not have"):
         write_parquet("coco", str(tmp_path / "out"), **call)
     file.write_text("{}")
-    with pytest.raises(DataError, match="is no COCO file of instances: KeyError 'categories'"):
+    with pytest.raises(DataError, match="is no COCO file of instances: it has no 'categories'"):
         write_parquet("coco", str(tmp_path / "out"), **call)
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "words"),
+    [
+        ("annotations", {"bbox": [1, 2, 3]}, r"annotation 7 has the box \[1, 2, 3\]; a box is"),
+        ("annotations", {"bbox": [1, 2, -3, 4]}, "annotation 7 .* maximum is below its minimum"),
+        ("annotations", {"bbox": [1, 2, float("nan"), 4]}, "annotation 7 .* finite"),
+        ("annotations", {"bbox": [30, 2, 3, 4]}, "annotation 7 .* outside of its picture of 24 x 16"),
+        ("annotations", {"bbox": None}, "annotation 7 has no bbox"),
+        ("annotations", {"image_id": None}, "annotation 7 has no image_id"),
+        ("images", {"id": None}, "an image .*'001.jpg'.* has no id"),
+        ("images", {"id": 2}, "the image id 2 is there twice: '001.jpg' and '002.jpg'"),
+        ("images", {"file_name": None}, "an entry has no 'file_name'"),
+        ("categories", {"id": 1}, "the category id 1 is there twice: 'dog' and 'person'"),
+    ],
+)
+def test_an_entry_of_coco_that_cannot_be_is_named(tmp_path, part, entry, words):
+    said = pictures.coco(tmp_path)
+    said["images"][1] |= {"width": 24, "height": 16}
+    said[part][0] = {key: value for key, value in (said[part][0] | entry).items() if value is not None}
+    (tmp_path / "instances.json").write_text(json.dumps(said))
+    with pytest.raises(DataError, match=f"instances.json cannot be used: {words}"):
+        write_parquet("coco", str(tmp_path / "out"), str(tmp_path / "images"), str(tmp_path / "instances.json"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_box_may_stick_out_of_its_picture(tmp_path):
+    said = pictures.coco(tmp_path)
+    said["images"][1] |= {"width": 24, "height": 16}
+    said["annotations"][0]["bbox"] = [-1, 2, 26, 30]
+    (tmp_path / "instances.json").write_text(json.dumps(said))
+    write_parquet("coco", str(tmp_path / "out"), str(tmp_path / "images"), str(tmp_path / "instances.json"))
+    assert records(tmp_path / "out")[1]["label"][0][:4] == [-1, 2, 25, 32]

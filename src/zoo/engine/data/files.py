@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from zoo.engine import storage
 from zoo.engine.contracts import Feed, FeedRequest
+from zoo.engine.data import sets
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.finding import find
 from zoo.engine.data.footers import Contents, contents, contents_of, footer, is_local
@@ -40,7 +41,6 @@ COLUMN_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 18
 """Columns whose share of a row group is smaller are not worth a reader of their own."""
 
-_SET = "_orca_metadata"
 _ROWS = 1 << 17
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _READERS = 8  # footers read at once: remote stores answer slowly
@@ -85,7 +85,7 @@ class FileShards:
             UsageError: no such path, no data file in it, no Parquet, files with different columns, a filtered dataset.
             StorageFailed: the files cannot be reached.
         """
-        self.name, dataset = _named(source)
+        self.name, dataset, said = _named(source)
         self.schema: pa.Schema = dataset.schema
         fragments = _fragments(dataset)
         self._files = fragments[0].filesystem
@@ -101,6 +101,8 @@ class FileShards:
             _refuse_unlike(fragments, found, self.schema)
         groups = [group for fragment, there in zip(fragments, found, strict=True) for group in _groups(fragment, there)]
         self.groups = where_kept(groups, source.kept) if isinstance(source, Listing) else tuple(groups)
+        if said is not None:
+            sets.refuse_unlike(self.name, said, ((dict(group.keys)["chunk"], group.rows) for group in groups))
 
     def __repr__(self) -> str:
         return f"FileShards({self.name or 'a dataset'}: {len(self.groups)} row groups, {self.rows} rows)"
@@ -233,16 +235,17 @@ def _pieces(
 # --- on the driver: files and footers --------------------------------------------------------------------------------
 
 
-def _named(source: Any) -> tuple[str, ds.Dataset]:
+def _named(source: Any) -> tuple[str, ds.Dataset, Mapping[str, Any] | None]:
+    """(a name for errors, the files, what the metadata say if they are an image set)."""
     if isinstance(source, ds.Dataset):
-        return "", source
+        return "", source, None
     if isinstance(source, Listing):
-        return source.name, source.dataset
+        return source.name, source.dataset, None
     url = os.fspath(source)
-    return storage.shown(url), _dataset(url)
+    return storage.shown(url), *_dataset(url)
 
 
-def _dataset(url: str) -> ds.Dataset:
+def _dataset(url: str) -> tuple[ds.Dataset, Mapping[str, Any] | None]:
     found = find(url, _SUFFIXES)
     if not found.paths:
         raise UsageError(f"no Parquet file in {storage.masked(url)}. Names starting with '_' or '.' are ignored.")
@@ -251,18 +254,11 @@ def _dataset(url: str) -> ds.Dataset:
         paths[0],
         lambda: ds.dataset(paths, filesystem=files, format="parquet", partitioning="hive", partition_base_dir=root),
     )
-    if b"zoo" in (dataset.schema.metadata or {}) and paths[0].startswith(f"{root}/chunk="):
-        _refuse_unfinished(files, root, url)
-    return dataset
-
-
-def _refuse_unfinished(files: pafs.FileSystem, root: str, url: str) -> None:
-    """An image set has `_SET`, written last."""
-    if files.get_file_info(f"{root}/{_SET}").type != pafs.FileType.File:
-        raise UsageError(
-            f"the image set at {storage.masked(url)} is not whole: it has no {_SET}, which is written last, so its "
-            "writer was interrupted or still writes. The same call to write_parquet again completes it."
-        )
+    if not sets.is_set(dataset.schema, paths, root):
+        return dataset, None
+    said = sets.metadata_of(files, root, url)
+    sets.refuse_others(url, paths, root)
+    return dataset, None if found.globbed else said
 
 
 def _fragments(dataset: ds.Dataset) -> list[ds.ParquetFileFragment]:
@@ -322,7 +318,8 @@ def _reading(path: str, read: Callable[[], T]) -> T:
             return read()
     except pa.ArrowInvalid as error:
         raise UsageError(
-            f"{path} is not a Parquet file that can be read ({error}). Only Parquet is accepted."
+            f"{path} is not a Parquet file that can be read ({error}). Only Parquet is accepted; a file that was cut "
+            "off or damaged must be copied or written again."
         ) from error
 
 

@@ -29,12 +29,14 @@ class Found:
         root: the directory that was asked for.
         paths: of the files, within the file system, in order.
         sizes: their bytes.
+        globbed: whether wildcards have chosen them.
     """
 
     files: Any
     root: str
     paths: tuple[str, ...]
     sizes: tuple[int, ...]
+    globbed: bool = False
 
 
 def find(url: str, suffixes: Sequence[str]) -> Found:
@@ -49,6 +51,7 @@ def find(url: str, suffixes: Sequence[str]) -> Found:
         StorageFailed: it cannot be reached.
     """
     files, path = storage.file_system(url)
+    globbed = False
     with storage.explained(url, "list"):
         info = files.get_file_info(path)
         if info.type == pafs.FileType.File:
@@ -56,13 +59,13 @@ def find(url: str, suffixes: Sequence[str]) -> Found:
         elif info.type == pafs.FileType.Directory:
             root, found = path, _below(files, path, suffixes)
         elif any(mark in path for mark in "*?["):
-            root, found = _matching(files, path, suffixes)
+            globbed, (root, found) = True, _matching(files, path, suffixes)
         else:
             raise UsageError(
                 f"Path does not exist: No such file or directory: {storage.masked(url)}. "
                 "Check the path and where it is mounted."
             )
-    return Found(files, root, tuple(one.path for one in found), tuple(one.size or 0 for one in found))
+    return Found(files, root, tuple(one.path for one in found), tuple(one.size or 0 for one in found), globbed)
 
 
 def _below(files: pafs.FileSystem, root: str, suffixes: Sequence[str]) -> list[pafs.FileInfo]:

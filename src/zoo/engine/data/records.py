@@ -29,7 +29,7 @@ from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.feed import RowFeed
 from zoo.engine.data.fields import RecordField, kept_batch, kept_schema, path_of
 from zoo.engine.data.shards import owned
-from zoo.engine.errors import DataError, UsageError
+from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.engine.events.events import Tick
 from zoo.engine.values import Rank
 
@@ -260,16 +260,23 @@ class _Nobody:
         """Does nothing."""
 
 
-def chosen(fields: Sequence[RecordField], names: Sequence[str] | None) -> tuple[RecordField, ...]:
+def chosen(fields: Sequence[RecordField], names: Any, argument: str = "columns") -> tuple[RecordField, ...]:
     """The fields asked for, in the order of `names`; all of them for None.
 
+    Args:
+        fields: those that there are.
+        names: a list of names, or None.
+        argument: of the call, which held them.
+
     Raises:
-        UsageError: there is no such column.
+        UsageError: it is no list of names, or there is no such column.
     """
     if names is None:
         return tuple(fields)
+    if isinstance(names, str) or not isinstance(names, Iterable) or not (listed := list(names)):
+        raise UsageError(f"{argument} must list columns, at least one: ['image']. Received: {names!r}")
     there = {one.name: one for one in fields}
-    unknown = [name for name in names if name not in there]
+    unknown = [name for name in listed if name not in there]
     if unknown:
-        raise UsageError.unknown_argument("the image set", unknown, there)
-    return tuple(there[name] for name in names)
+        raise ColumnNotFound.among(unknown, list(there), argument)
+    return tuple(there[name] for name in listed)

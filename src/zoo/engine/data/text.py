@@ -53,7 +53,10 @@ def stored(column: pa.Array, spec: ArraySpec) -> Stored:
     if spec.dtype.kind != "O" or len(column) == 0:
         return to_array(column, spec)
     values = column.storage if isinstance(column, pa.ExtensionArray) else column
-    values = encoded(values) if is_picture(values.type) and not values.null_count else values
+    if is_picture(values.type):
+        if values.null_count:
+            to_array(column, spec)  # tells what is wrong
+        values = encoded(values)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     rows = pc.cast(values, pa.large_binary())
     if rows.null_count:

@@ -37,7 +37,7 @@ def in_own_words() -> Iterator[None]:
         found = told(str(error))
         if found is None:
             raise
-        raise found from error
+        raise found from None  # Spark's own has all this once more, among the stack of its JVM
 
 
 def told(text: str) -> ZooError | None:

@@ -20,6 +20,7 @@ import numpy as np
 from zoo.engine.data.ahead import Ahead
 from zoo.engine.data.fields import RecordField
 from zoo.engine.data.records import Block, RecordMaker
+from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.engine.frameworks.tensorflow.process import library
 
 Blocks: TypeAlias = Callable[[], Iterator[Block]]
@@ -53,10 +54,17 @@ def dataset_of_records(blocks: Blocks, fields: Sequence[RecordField], elements: 
 
     Returns:
         a ``tf.data.Dataset``.
+
+    Raises:
+        UsageError: a type that is none, or that its column cannot become; a shape of another column.
     """
     tf = library("the data set is one of tf.data")
-    types = {name: tf.as_dtype(dtype) for name, dtype in elements.types.items()}
-    if elements.transforms is not None:
+    types = {name: _dtype(name, dtype, tf) for name, dtype in elements.types.items()}
+    if unknown := [name for name in elements.shapes if name not in types]:
+        raise ColumnNotFound.among(unknown, list(types), "output_shapes")
+    if elements.transforms is None:
+        _refuse_casts(fields, types, tf)
+    else:
         return _transformed(blocks, fields, elements, types)
     signature = {
         name: tf.TensorSpec((None, *shape), dtype) for field in fields for name, shape, dtype in _sent(field, tf)
@@ -64,6 +72,29 @@ def dataset_of_records(blocks: Blocks, fields: Sequence[RecordField], elements: 
     rows = tf.data.Dataset.from_generator(_Sending(blocks, tuple(fields)), output_signature=signature)
     made = partial(_element, fields=tuple(fields), types=types, shapes=elements.shapes)
     return rows.prefetch(2).unbatch().map(tf.autograph.experimental.do_not_convert(made))
+
+
+def _dtype(name: str, said: Any, tf: Any) -> Any:
+    try:
+        return tf.as_dtype(said)
+    except TypeError as error:
+        raise UsageError(f"output_types of '{name}' must be a TensorFlow dtype. Received: {said!r}") from error
+
+
+def _refuse_casts(fields: Sequence[RecordField], types: Mapping[str, Any], tf: Any) -> None:
+    """Text and images are strings to TensorFlow, and nothing else is."""
+    for field in fields:
+        is_text = field.dtype.kind == "O"
+        if is_text != (types[field.name] == tf.string):
+            wanted = "tf.string" if is_text else f"a type of numbers, as tf.{field.dtype.name}"
+            raise UsageError(
+                f"output_types of '{field.name}' must be {wanted}, for it holds {_held(field)}. "
+                f"Received: {types[field.name].name}"
+            )
+
+
+def _held(field: RecordField) -> str:
+    return {"image": "encoded images", "scalar": "text or bytes"}[field.holds] if field.dtype.kind == "O" else "numbers"
 
 
 @dataclass(frozen=True)
@@ -135,7 +166,29 @@ def _transformed(
 
     def records() -> Iterator[Any]:
         maker = RecordMaker(tuple(fields))
-        yield from map(transforms, chain.from_iterable(maker.steps(blocks(), Ahead(threads=1))))
+        for record in chain.from_iterable(maker.steps(blocks(), Ahead(threads=1))):
+            yield _transformed_record(transforms(record), types)
 
     signature = {name: tf.TensorSpec(elements.shapes.get(name), dtype) for name, dtype in types.items()}
     return tf.data.Dataset.from_generator(records, output_signature=signature).prefetch(16)
+
+
+def _transformed_record(made: Any, types: Mapping[str, Any]) -> dict[str, Any]:
+    """What `transforms` returned, where it is what `output_types` say.
+
+    Raises:
+        DataError: other keys, or values that a cast would change into others.
+    """
+    if not isinstance(made, Mapping) or set(made) != set(types):
+        told = f"a dict with {sorted(made)}" if isinstance(made, Mapping) else type(made).__name__
+        raise DataError(
+            f"transforms=... must return a dict with the keys of output_types: {sorted(types)}. Got {told}."
+        )
+    for name, dtype in types.items():
+        given = np.asarray(made[name])
+        if dtype.is_integer and given.dtype.kind in "fc":
+            raise DataError(
+                f"transforms=... gave '{name}' as {given.dtype}, and output_types say {dtype.name}: fractions would be "
+                "cut off. Round it, or say a floating type."
+            )
+    return dict(made)

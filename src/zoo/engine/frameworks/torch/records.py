@@ -149,8 +149,9 @@ def collated(records: list[Any]) -> Any:
     """Torch's `default_collate`, whose error names the column whose arrays differ.
 
     Raises:
-        DataError: arrays of different shapes.
+        DataError: arrays of different shapes; records that have not the same keys; one that is None.
     """
+    _refuse_unlike(records)
     try:
         return default_collate(records)
     except RuntimeError as error:
@@ -162,6 +163,16 @@ def collated(records: list[Any]) -> Any:
             f"'{name}' has the shapes {first} and {other} in one batch. Bring them to one size with "
             "transforms=(record -> record), or make batches of your own with collate_fn=(records -> batch)."
         ) from error
+
+
+def _refuse_unlike(records: Sequence[Any]) -> None:
+    if any(record is None for record in records):
+        raise DataError("transforms=... returned None for a record. Return the record, or what goes into the batch.")
+    if all(isinstance(record, Mapping) for record in records):
+        keys = list(dict.fromkeys(frozenset(record) for record in records))
+        if len(keys) > 1:
+            told = " and ".join(str(sorted(map(str, one))) for one in keys[:2])
+            raise DataError(f"records of one batch have different keys: {told}. Have transforms=... return the same.")
 
 
 def _unlike(records: Sequence[Any]) -> tuple[Any, Any, Any] | None:

@@ -26,11 +26,13 @@ class Picture(NamedTuple):
         url: of its file; empty where the bytes are here.
         path: its name in the set.
         data: the encoded file; None until it has been read.
+        name: what errors call it where it has neither.
     """
 
     url: str
     path: str
     data: bytes | None = None
+    name: str = "an image given as bytes"
 
 
 Record = dict[str, Any]
@@ -52,10 +54,14 @@ def record_of(given: Any, schema: Schema, number: int) -> Record:
         found = list(given) if isinstance(given, Mapping) else type(given).__name__
         raise DataError(f"record {number} must be a dict with the keys {list(schema)}. Received: {found}")
     try:
-        return {name: cell(given[name], field) for name, field in schema.items()}
+        return {name: _called(cell(given[name], field), number) for name, field in schema.items()}
     except ValueError as error:
         wrong = next(name for name, field in schema.items() if not _fits(given[name], field))
         raise DataError(f"column '{wrong}' of record {number}: {error}") from error
+
+
+def _called(value: Any, number: int) -> Any:
+    return value._replace(name=f"the image of record {number}") if isinstance(value, Picture) else value
 
 
 def cell(value: Any, field: SchemaField) -> Any:

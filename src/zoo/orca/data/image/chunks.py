@@ -38,6 +38,12 @@ _AHEAD_BYTES = 64 << 20
 _EXAMPLES = 5
 _LARGEST = (1 << 31) - 1 - GROUP_BYTES  # bytes of one cell; a column of a row group has 2 GB at most, in Arrow
 
+_UNREADABLE = {  # of one file; any other error is one of the place
+    FileNotFoundError: "it is not there. Restore it, or remove the link or the entry that names it.",
+    PermissionError: "permission denied. Have its owner allow reading.",
+    IsADirectoryError: "it is a directory. Remove it.",
+}
+
 Job: TypeAlias = Callable[[], Record]
 """Makes one record, whose pictures are files as yet."""
 
@@ -164,9 +170,7 @@ def _read(order: Order, jobs: Iterable[Job], skipping: _Skipping) -> Iterator[Re
                 yield answer.result()
             except _BrokenImage as broken:
                 if order.errors != "skip":
-                    raise DataError(
-                        f"{broken}. Mend or remove it; errors='skip' leaves such images out and counts them."
-                    ) from broken.__cause__
+                    raise DataError(f"{broken} errors='skip' leaves such images out and counts them.") from None
                 skipping.add(str(broken))
 
 
@@ -191,13 +195,13 @@ def _picked(value: Any, order: Order) -> Any:
     """A picture with its bytes; another value as it is."""
     if not isinstance(value, Picture):
         return value
-    name = storage.masked(value.url or value.path) or "an image given as bytes"
+    name = storage.masked(value.url or value.path) or value.name
     data = _bytes_of(value, name) if value.data is None else value.data
     if len(data) > _LARGEST:
-        raise _BrokenImage(f"{name} has {len(data) / 1e9:.1f} GB, more than the 2 GB that a cell may take")
-    reason = encoded.flaw(data) if order.checks else ""
-    if reason:
-        raise _BrokenImage(f"{name} is broken: {reason}")
+        raise _BrokenImage(f"{name} has {len(data) / 1e9:.1f} GB, more than the 2 GB that a cell may take.")
+    told = encoded.flaw(data, name) if order.checks else ""
+    if told:
+        raise _BrokenImage(told)
     return value._replace(data=data)
 
 
@@ -205,9 +209,10 @@ def _bytes_of(picture: Picture, name: str) -> bytes:
     try:
         return storage.read_bytes(picture.url)
     except StorageFailed as error:
-        if isinstance(error.__cause__, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise _BrokenImage(f"{name} cannot be read: {type(error.__cause__).__name__}") from error
-        raise
+        cause = next((told for kind, told in _UNREADABLE.items() if isinstance(error.__cause__, kind)), None)
+        if cause is None:
+            raise
+        raise _BrokenImage(f"{name} cannot be read: {cause}") from None
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

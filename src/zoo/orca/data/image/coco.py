@@ -7,6 +7,7 @@ Leaves: writing them (writing).
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from zoo.engine import storage
 from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data.image.boxes import flaw_of_box
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import files_below, some
 from zoo.orca.data.image.manifest import Manifest
@@ -83,35 +85,76 @@ def list_instances(image_directory: str, annotation_file: str, lenient: bool) ->
     """
     if not storage.exists(annotation_file):
         raise UsageError(f"annotation_file must be a file that is there. Received: {storage.masked(annotation_file)}")
+    shown = storage.masked(annotation_file)
     try:
         said = json.loads(storage.read_bytes(annotation_file))
-        names = {int(one["id"]): str(one["name"]) for one in said["categories"]}
-        order = {category: place for place, category in enumerate(sorted(names))}
-        images = {int(one["id"]): str(one["file_name"]) for one in said["images"]}
-        boxes = _boxes(said["annotations"], images, order)
+        categories, images, annotations = (said[name] for name in ("categories", "images", "annotations"))
     except (ValueError, KeyError, TypeError) as error:
+        cause = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(
-            f"{storage.masked(annotation_file)} is no COCO file of instances: {type(error).__name__} {error}. "
+            f"{shown} is no COCO file of instances: {cause}. "
             "Give the file with 'images', 'annotations' (with bbox) and 'categories', as instances_train2017.json."
-        ) from error
-    listing = _listing(image_directory, images, boxes, lenient)
+        ) from None
+    try:
+        names = {number: str(one["name"]) for number, one in _numbered("category", categories).items()}
+        order = {category: place for place, category in enumerate(sorted(names))}
+        found = _numbered("image", images)
+        files = {number: str(one["file_name"]) for number, one in found.items()}
+        boxes = _boxes(annotations, found, order)
+    except (ValueError, KeyError, TypeError) as error:
+        cause = f"an entry has no {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{shown} cannot be used: {cause}. Correct the file.") from None
+    listing = _listing(image_directory, files, boxes, lenient)
     return COCOSource(Place(image_directory), tuple(names[category] for category in sorted(names))), listing
 
 
-def _boxes(found: list[Any], images: Mapping[int, str], order: Mapping[int, int]) -> dict[int, list[list[float]]]:
+def _numbered(kind: str, entries: list[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Entries by their ids. Raises ValueError and KeyError."""
+    found: dict[int, Mapping[str, Any]] = {}
+    for one in entries:
+        if "id" not in one:
+            raise ValueError(f"{_an(kind)} {str(dict(one))[:120]} has no id")
+        number = int(one["id"])
+        if number in found:
+            raise ValueError(f"the {kind} id {number} is there twice: {_name(found[number])} and {_name(one)}")
+        found[number] = one
+    return found
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return repr(entry.get("file_name", entry.get("name")))
+
+
+def _an(kind: str) -> str:
+    return f"an {kind}" if kind == "image" else f"a {kind}"
+
+
+def _boxes(
+    found: list[Mapping[str, Any]], images: Mapping[int, Mapping[str, Any]], order: Mapping[int, int]
+) -> dict[int, list[list[float]]]:
     """For each image its boxes: corners, class, whether it is a crowd, category id. Raises ValueError."""
     boxes = defaultdict[int, list[list[float]]](list)
     for one in found:
+        named = f"annotation {one.get('id')}"
+        missing = [key for key in ("image_id", "category_id", "bbox") if key not in one]
+        if missing:
+            raise ValueError(f"{named} has no {missing[0]}")
         image, category = int(one["image_id"]), int(one["category_id"])
         if image not in images or category not in order:
             kind, number = ("image", image) if image not in images else ("category", category)
-            raise ValueError(f"annotation {one.get('id')} is of {kind} {number}, which the file does not have")
+            raise ValueError(f"{named} is of {kind} {number}, which the file does not have")
+        if len(one["bbox"]) != 4:
+            raise ValueError(f"{named} has the box {one['bbox']}; a box is [left, top, width, height]")
         left, top, width, height = map(float, one["bbox"])
-        if not (width >= 0 and height >= 0):
-            raise ValueError(f"annotation {one.get('id')} has the box {one['bbox']}, whose size is negative")
-        crowd = int(one.get("iscrowd", 0))
-        boxes[image].append([left, top, left + width, top + height, order[category], crowd, category])
+        corners = [left, top, left + width, top + height]
+        if wrong := flaw_of_box(corners, _size(images[image])):
+            raise ValueError(f"{named} has the box {one['bbox']} (left, top, width, height), {wrong}")
+        boxes[image].append([*corners, order[category], int(one.get("iscrowd", 0)), category])
     return boxes
+
+
+def _size(image: Mapping[str, Any]) -> tuple[float, float]:
+    return float(image.get("width") or math.inf), float(image.get("height") or math.inf)
 
 
 def _listing(

@@ -1,7 +1,7 @@
 """Whether an encoded image is whole, without decoding it where that can be seen.
 
 Reading the header tells a file that is no image; the end of the file tells one that was cut off. What neither tells
-is decoded. On photographs of 100 kB this takes about a hundredth of decoding them.
+is decoded, as training will. On photographs of 100 kB this takes about a hundredth of decoding them.
 
 Owns: the verdict on bytes. Leaves: what is done about a broken image (chunks), decoding for training (the engine).
 """
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from zoo.engine.data import images
+from zoo.engine.errors import DataError
 from zoo.engine.optional import require
 
 _KINDS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")  # what training decodes
@@ -39,23 +41,36 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def flaw(data: bytes) -> str:
-    """What is wrong with an encoded image; empty when nothing is."""
-    if not data:
-        return "the file is empty"
-    images = pillow()
+def flaw(data: bytes, name: str = "an image") -> str:
+    """What is wrong with an encoded image, with its name and what to do; empty when nothing is.
+
+    Args:
+        data: the file.
+        name: of it.
+    """
+    library = pillow()
     try:
-        with images.open(io.BytesIO(data)) as picture:
+        with library.open(io.BytesIO(data)) as picture:
             if picture.format not in _KINDS:
-                return f"it is {picture.format}; sets hold {', '.join(_KINDS)}"
-            if not _complete(picture.format, data):
-                picture.load()
-            elif picture.format == "PNG":
-                picture.verify()  # its checksums
-    except images.UnidentifiedImageError:
-        return "it is no image that can be read"
+                return f"{name} is {picture.format}; sets hold {images.FORMATS}. Convert it."
+            if _complete(picture.format, data):
+                if picture.format == "PNG":
+                    picture.verify()  # its checksums
+                return ""
+    except library.UnidentifiedImageError:
+        pass  # decoding tells why
+    except library.DecompressionBombError as error:
+        return f"{name} is too large: {str(error).partition(', could')[0]}. Cut it into tiles, or make it smaller."
     except Exception as error:  # noqa: BLE001  decoders raise whatever the bytes lead them to
-        return f"{type(error).__name__}: {error}"
+        return _undecodable(data, name) or f"{name} is broken: {str(error).rstrip('.')}. Mend or remove it."
+    return _undecodable(data, name)
+
+
+def _undecodable(data: bytes, name: str) -> str:
+    try:
+        images.decode(data, name)
+    except DataError as error:
+        return str(error)
     return ""
 
 

@@ -6,6 +6,8 @@ Leaves: what the files mean (the formats).
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ _LITTER = {"Thumbs.db", "desktop.ini"}
 def files_below(url: str, argument: str) -> pa.Table:
     """All files below a directory, in the order of their names.
 
-    Hidden ones (a part of the name begins with a dot) and those that file managers leave do not count.
+    Hidden ones (a part of the name begins with a dot) and those that file managers leave do not count. Links whose
+    files are not there do: reading them tells so.
 
     Args:
         url: the directory.
@@ -40,6 +43,8 @@ def files_below(url: str, argument: str) -> pa.Table:
             raise UsageError(f"{argument} must be a directory that is there. Received: {storage.masked(url)}")
         found = files.get_file_info(pafs.FileSelector(path, recursive=True))
     names = {info.path[len(path) :].lstrip("/"): info for info in found if info.type == pafs.FileType.File}
+    if storage.is_local(url):
+        names |= {link[len(path) :].lstrip("/"): pafs.FileInfo(link) for link in _dangling(path)}
     kept = sorted(name for name in names if _counts(name))
     changed = [names[name].mtime_ns for name in kept]
     return pa.table(
@@ -87,6 +92,19 @@ def some(names: Any, most: int = 5) -> str:
     """The first few of some names, for an error."""
     names = list(names)
     return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def _dangling(directory: str) -> Iterator[str]:
+    """Links below a directory whose files are not there; Arrow leaves them out without a word."""
+    waiting, seen = [directory], {os.path.realpath(directory)}
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink() and not os.path.exists(entry.path):
+                    yield entry.path
+                elif entry.is_dir() and (place := os.path.realpath(entry.path)) not in seen:  # links may go in circles
+                    seen.add(place)
+                    waiting.append(entry.path)
 
 
 def _counts(name: str) -> bool:

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import zoo
 from zoo.engine import storage
-from zoo.engine.errors import DataError, UsageError
+from zoo.engine.data.sets import METADATA, VERSION, damaged, is_ours, not_whole, understood
+from zoo.engine.errors import UsageError
 from zoo.orca.data.image import schema as schemas
 from zoo.orca.data.image.schema import SchemaField
 
-METADATA = "_orca_metadata"
-VERSION = 1
 _CHUNK = re.compile(r"chunk=(\d+)")
 
 
@@ -69,22 +67,23 @@ class Manifest:
         return json.dumps(said, ensure_ascii=False)
 
     @classmethod
-    def parse(cls, text: str) -> Manifest:
+    def parse(cls, text: str, path: str = "") -> Manifest:
         """The inverse of `text`, and of upstream's, which is the fields alone.
 
+        Args:
+            text: of the file.
+            path: of the set, for errors.
+
         Raises:
-            ValueError: (a UsageError, or of json) it is neither.
+            UsageError: a newer zoo has written it.
+            KeyError, TypeError, ValueError: it is neither.
         """
-        said = json.loads(text)
-        if not isinstance(said, dict) or not isinstance(said.get("version"), int):
-            return cls(schemas.decode(said))
-        if said["version"] > VERSION:
-            raise UsageError(
-                f"it was written by a newer zoo ({said.get('written_by')}). Install that, or write it anew."
-            )
+        said = understood(text, path)
+        if not is_ours(said):
+            return cls(_columns(said))
         chunks = tuple(Chunk(int(rows), int(size)) for rows, size in said["chunks"])
         return cls(
-            schemas.decode(said["schema"]), chunks, said.get("format", ""), tuple(said.get("classes", ())),
+            _columns(said["schema"]), chunks, said.get("format", ""), tuple(said.get("classes", ())),
             said.get("skipped", 0),
         )  # fmt: skip
 
@@ -99,11 +98,13 @@ class Manifest:
         """
         place = storage.join(path, METADATA)
         if not storage.exists(place):
-            raise UsageError(_not_whole(path, storage.list_names(path)))
+            raise UsageError(_no_set(path))
         try:
-            return cls.parse(storage.read_bytes(place).decode())
+            return cls.parse(storage.read_bytes(place).decode(), path)
+        except UsageError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{storage.masked(place)} cannot be understood: {error}. Write the set anew.") from error
+            raise damaged(path, error) from None
 
 
 def chunk_name(number: int) -> str:
@@ -122,13 +123,20 @@ def chunk_number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _not_whole(path: str, names: Sequence[str]) -> str:
+def _columns(said: Any) -> dict[str, SchemaField]:
+    try:
+        return schemas.decode(said)
+    except UsageError as error:  # of the file, not of a call
+        raise ValueError(str(error)) from None
+
+
+def _no_set(path: str) -> str:
     shown = storage.masked(path)
+    if storage.is_file(path):
+        return f"an image set is a directory, and {shown} is a file. Give the path that write_parquet was given."
+    names = storage.list_names(path)
     if not names:
         return f"there is no image set at {shown}. Check the path, or write one there: write_parquet(...)."
     if not any(chunk_number(name) is not None for name in names):
         return f"{shown} holds no image set, for it has no {METADATA}. Give the path that write_parquet was given."
-    return (
-        f"the image set at {shown} is not whole: it has no {METADATA}, which is written last, so its writer was "
-        "interrupted or still writes. The same call to write_parquet again completes it."
-    )
+    return not_whole(path)

@@ -123,7 +123,9 @@ class MNISTSource:
             DataError: one that is not what it should be, or another number of labels than of images.
         """
         images, labels = Idx.look(image_file, "image_file", 3), Idx.look(label_file, "label_file", 1)
-        if images.count != labels.count or not images.count:
+        if not images.count:
+            raise DataError(f"there are no images in {storage.masked(image_file)}. Give MNIST's own file.")
+        if images.count != labels.count:
             raise DataError(
                 f"there are {images.count} images in {storage.masked(image_file)} and {labels.count} labels in "
                 f"{storage.masked(label_file)}. Give two files that belong together."

@@ -140,8 +140,8 @@ def _recorded(row: dict[str, Any], source: VOCSource | coco.COCOSource) -> tuple
 def _picture(url: str) -> Any:
     """The image, decoded as far as it is: its own mode, so that masks keep their numbers."""
     data = storage.read_bytes(url)
-    reason = encoded.flaw(data)
-    if reason:
-        raise DataError(f"{storage.masked(url)} is broken: {reason}")
+    told = encoded.flaw(data, storage.masked(url))
+    if told:
+        raise DataError(told)
     picture = encoded.pillow().open(io.BytesIO(data))
     return picture.copy()  # of the pixels alone, which travel

@@ -6,6 +6,7 @@ Leaves: the set's metadata (manifest), columns (schema), reading (zoo.engine.dat
 
 from __future__ import annotations
 
+import inspect
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -46,12 +47,15 @@ class ImageSet:
     chunks: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> ImageSet:
+    def open(
+        cls, path: str | os.PathLike[str], columns: Sequence[str] | None = None, argument: str = "columns"
+    ) -> ImageSet:
         """Reads the metadata and the files' footers.
 
         Args:
             path: a directory that `write_parquet` or Analytics Zoo has written, local or a URL.
             columns: that are read; None for all.
+            argument: of the call, which held them.
 
         Raises:
             UsageError: there is no set, or one that is not whole; a column that it does not have.
@@ -59,18 +63,19 @@ class ImageSet:
         """
         from zoo.engine.data.files import FileShards  # pyarrow's datasets import pandas
 
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"path must be that of an image set. Received: {path!r}")
         url = os.fspath(path)
         manifest = Manifest.read(url)
         files = FileShards(url)
         chunks: dict[int, list[int]] = {}
         for part, group in enumerate(files.groups):
             chunks.setdefault(int(dict(group.keys).get("chunk", -1)), []).append(part)
-        _refuse_incomplete(url, manifest, {number: sum(files.sizes[p] for p in of) for number, of in chunks.items()})
         missing = [name for name in manifest.schema if name not in files.schema.names]
         if missing:
             raise DataError(f"the files of {storage.masked(url)} have no column {', '.join(missing)}. Write it anew.")
         found = [_field(files.schema.field(name), field) for name, field in manifest.schema.items()]
-        fields = chosen(found, columns)
+        fields = chosen(found, columns, argument)
         records = RecordFiles(files.with_columns([field.name for field in fields]), fields)
         return cls(Place(url), manifest, records, tuple(tuple(chunks[number]) for number in sorted(chunks)))
 
@@ -101,6 +106,8 @@ class Config:
         Raises:
             UsageError: numbers that cannot be; all are listed.
         """
+        if config is not None and not isinstance(config, Mapping):
+            raise UsageError(f"config must be a dict, as {{'num_shards': 2, 'rank': 0}}. Received: {config!r}")
         said = {name: config[name] for name in _CONFIG if name in config} if config else {}
         odd = [
             f"config[{name!r}] must be a whole number. Received: {value!r}"
@@ -142,13 +149,16 @@ def read_parquet(format: str, path: str, *args: Any, **kwargs: Any) -> Any:
         **kwargs: the same by name.
 
     Raises:
-        UsageError: another format; `output_types` missing for ``"tf_dataset"``.
+        UsageError: another format, an unknown argument; `output_types` missing for ``"tf_dataset"``.
     """
     readers: dict[str, Callable[..., Any]] = {"tf_dataset": read_as_tfdataset, "dataloader": read_as_dataloader}
     if format not in readers:
         raise UsageError(f"{format} is not supported, should be 'tf_dataset' or 'dataloader'.")
     if format == "tf_dataset" and not args and "output_types" not in kwargs:
         raise UsageError("output_types is not specified for format tf_dataset: give {column: dtype}.")
+    known = list(inspect.signature(readers[format]).parameters)
+    if unknown := [name for name in kwargs if name not in known]:
+        raise UsageError.unknown_argument(f"read_parquet('{format}', ...)", unknown, known)
     return readers[format](path, *args, **kwargs)
 
 
@@ -190,9 +200,13 @@ def read_as_tfdataset(
     from zoo.engine.frameworks.tensorflow.records import Elements, dataset_of_records
 
     request = _Request.of(config, order, start, batch_size)
+    _refuse_uncallable(transforms=transforms)
+    for name, given in (("output_types", output_types), ("output_shapes", output_shapes or {})):
+        if not isinstance(given, Mapping):
+            raise UsageError(f"{name} must be a dict by column. Received: {given!r}")
     if request.config.num_shards > 1:
         read_own_part()
-    found = ImageSet.open(path, None if transforms is not None else list(output_types))
+    found = ImageSet.open(path, None if transforms is not None else list(output_types), "output_types")
     if order == "plan" and request.config.num_shards > 1 and batch_size > 1:
         raise UsageError(
             "tf.data cannot cut a step's rows where ranks share it: each has a few more or fewer. Give batch_size=1 "
@@ -253,6 +267,7 @@ def read_as_dataloader(
     from zoo.engine.frameworks.torch.records import LoaderRequest, loader_of
 
     request = _Request.of(config, order, start, batch_size)
+    _refuse_uncallable(transforms=transforms, collate_fn=collate_fn)
     if on_error not in ON_ERROR:
         raise UsageError(f"on_error must be 'raise' or 'skip'. Received: {on_error!r}")
     if decode:
@@ -307,6 +322,16 @@ class _Request:
         )  # fmt: skip
 
 
+def _refuse_uncallable(**functions: Any) -> None:
+    odd = [
+        f"{name} must be a function. Received: {given!r}"
+        for name, given in functions.items()
+        if given is not None and not callable(given)
+    ]
+    if odd:
+        raise UsageError.listing(odd)
+
+
 def _is_place(start: Any) -> bool:
     return isinstance(start, tuple) and len(start) == 2 and all(isinstance(at, int) and at >= 0 for at in start)
 
@@ -330,20 +355,3 @@ class _Epochs:
 
 def _field(arrow: Any, field: SchemaField) -> RecordField:
     return RecordField.of(arrow, _HOLDS[field.feature_type], field.dtype.value)
-
-
-def _refuse_incomplete(url: str, manifest: Manifest, rows: Mapping[int, int]) -> None:
-    """Every chunk that the metadata name is there with all its rows, and no other."""
-    if -1 in rows:
-        raise DataError(f"{storage.masked(url)} has Parquet files outside its chunk=... directories. Move them away.")
-    if manifest.chunks is None:
-        return
-    said = {number: chunk.rows for number, chunk in enumerate(manifest.chunks)}
-    odd = [number for number in sorted({*said, *rows}) if said.get(number, 0) != rows.get(number, 0)]
-    if odd:
-        first = odd[0]
-        raise DataError(
-            f"the image set at {storage.masked(url)} is not what its metadata say: chunk {first} should have "
-            f"{said.get(first, 0):,} rows and has {rows.get(first, 0):,}; {len(odd)} such chunks. "
-            "Files were lost or added after it was written. Write it anew with write_mode='overwrite'."
-        )

@@ -159,9 +159,9 @@ def _write(file: _File) -> int:
 def _example(root: str, name: str, label: int) -> bytes:
     url = storage.join(root, name)
     data = storage.read_bytes(url)
-    reason = encoded.flaw(data)
-    if reason:
-        raise DataError(f"{storage.masked(url)} is broken: {reason}. Mend or remove it.")
+    told = encoded.flaw(data, storage.masked(url))
+    if told:
+        raise DataError(told)
     data, (width, height) = _as_jpeg(data)
     synset, filename = name.split("/")[0], name.rpartition("/")[2]
     return tfrecords.example(

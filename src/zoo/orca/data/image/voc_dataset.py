@@ -6,6 +6,7 @@ Leaves: writing them (writing).
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pyarrow as pa
 from zoo.engine import storage
 from zoo.engine.data import images
 from zoo.engine.errors import DataError, UsageError
+from zoo.orca.data.image.boxes import flaw_of_box
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import address, files_below, some
 from zoo.orca.data.image.manifest import Manifest
@@ -129,16 +131,19 @@ class VOCSource:
         """
         url = storage.join(self.root, annotation)
         try:
-            tree = ET.fromstring(storage.read_bytes(url))  # noqa: S314  as above
-            boxes = [box for each in tree.iter("object") if (box := self._box(each))]
+            tree = ET.fromstring(storage.read_bytes(url))  # noqa: S314  expat bounds what entities grow to
+            if tree.tag != "annotation":
+                raise ValueError(f"its outermost element is <{tree.tag}>, not <annotation>")
+            size = _size(tree)
+            boxes = [box for each in tree.iter("object") if (box := self._box(each, size))]
         except (ET.ParseError, ValueError) as error:
             raise DataError(
                 f"the annotation {storage.masked(url)} cannot be used: {error}. Correct the file."
             ) from error
         return np.array(boxes, np.float32).reshape(-1, 6)
 
-    def _box(self, found: Any) -> list[float] | None:
-        """One object; None where it is left out. Raises ValueError."""
+    def _box(self, found: Any, size: tuple[float, float]) -> list[float] | None:
+        """One object of a picture of `size`; None where it is left out. Raises ValueError."""
         name = (found.findtext("name") or "").strip()
         difficult = int(found.findtext("difficult") or 0)
         if name not in self.classes:
@@ -152,8 +157,8 @@ class VOCSource:
         if missing:
             raise ValueError(f"an object of class '{name}' has no bndbox/{missing[0]}")
         corners = [float(texts[corner] or "") for corner in _CORNERS]
-        if not (corners[0] <= corners[2] and corners[1] <= corners[3]):  # not so for NaN, either
-            raise ValueError(f"an object of class '{name}' has the box {corners}, whose maximum is below its minimum")
+        if wrong := flaw_of_box(corners, size):
+            raise ValueError(f"an object of class '{name}' has the box {corners}, {wrong}")
         return [*corners, self.classes.index(name), difficult]
 
 
@@ -176,6 +181,12 @@ def list_images(root: str, splits_names: Any, lenient: bool = False) -> pa.Table
     if not rows:
         raise UsageError(f"the splits {list(splits_names)} of {storage.masked(root)} name no images.")
     return pa.Table.from_pylist(list(rows.values()))
+
+
+def _size(tree: Any) -> tuple[float, float]:
+    """Width and height; infinite where the annotation does not say them."""
+    width, height = (float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+    return width if width > 0 else math.inf, height if height > 0 else math.inf
 
 
 def _classes(classes: Sequence[str] | None) -> tuple[tuple[str, ...], bool]:

@@ -23,9 +23,10 @@ import pyarrow as pa
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
 from zoo.engine.contracts import Cluster
+from zoo.engine.data import images
 from zoo.engine.data.held import gather
 from zoo.engine.data.objects import OBJECTS, Item, OnObjects, collected, pack
-from zoo.engine.errors import DataError, NoContext
+from zoo.engine.errors import DataError, NoContext, UsageError
 from zoo.orca.data.image import encoded
 from zoo.orca.data.image import schema as schemas
 from zoo.orca.data.image.cells import Record, record_of
@@ -57,6 +58,9 @@ def write_generated(path: str, generator: Iterable[Any], schema: Schema, options
         UsageError: a schema or a place that cannot be.
         DataError: no records, a record that does not fit the schema, a broken image.
     """
+    if not isinstance(generator, Iterable):
+        told = " It is a function: call it." if callable(generator) else ""
+        raise UsageError(f"generator must give records, dicts, one after the other. Received: {generator!r}.{told}")
     fields = schemas.checked(schema)
     manifest = Manifest(fields)
     Target.look(path, manifest, options.write_mode)
@@ -181,6 +185,7 @@ def _cluster() -> Cluster:
 def _order(path: str, manifest: Manifest, options: Options) -> Order:
     if options.errors != "keep" and any(one.feature_type is FeatureType.IMAGE for one in manifest.schema.values()):
         encoded.pillow()
+        images.decoder()  # told here if it is missing, and not by a task
     facts = {"format": manifest.format, "classes": list(manifest.classes)}
     return Order(Place(path), manifest.schema, facts, options.errors)
 
