@@ -129,3 +129,10 @@ def test_decoding_says_nothing_and_changes_no_variables() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=os.environ)
     assert done.stdout == "refused\n" * 3
     assert [line for line in done.stderr.splitlines() if "libpng" not in line] == []  # libpng itself cannot be asked
+
+
+def test_more_pixels_than_a_picture_has_are_refused_before_memory_is_taken() -> None:
+    small = saved(Image.new("1", (20_000, 10_000)), "PNG")
+    assert len(small) < 1_000_000
+    with pytest.raises(DataError, match="bomb.png cannot be decoded: it has more than 178,956,970 pixels"):
+        decode(small, "bomb.png")

@@ -12,7 +12,7 @@ import pytest
 from zoo.engine.contracts import Batch
 from zoo.engine.data import prepared
 from zoo.engine.data.prepared import PreparedFeed
-from zoo.engine.jobs import Columns
+from zoo.engine.jobs import Columns, ImageTransform
 
 ROW = 1 << 20  # bytes
 
@@ -58,6 +58,6 @@ def test_an_image_is_transformed_before_the_next_is_decoded(monkeypatch: pytest.
         told.append("made")
         return image[:1]
 
-    columns = Columns(("image",), (), images=("image",), transform=transform)
+    columns = Columns(("image",), (), images=("image",), transform=ImageTransform(transform))
     (found,) = prepared.prepared([np.array([b"a", b"b"], object)], ["image"], columns)
     assert told == [b"a", "made", b"b", "made"] and found.shape == (2, 1)

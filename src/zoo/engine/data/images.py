@@ -30,6 +30,8 @@ _SIGNATURES = {  # the first bytes -> (format, the last bytes; empty where there
     b"MM\0*": ("TIFF", b""),
 }
 FORMATS = "JPEG, PNG, WebP, BMP, GIF, TIFF"
+_MOST_PIXELS = "178956970"  # what Pillow takes for an attack: a few kB may claim as many, and cost a thread half a GB
+_LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"
 _END = 64  # cameras and editors leave a few bytes after the end
 
 
@@ -48,12 +50,14 @@ def decode(encoded: Any, name: str = "") -> np.ndarray:
     """
     library = decoder()
     content = np.frombuffer(encoded, np.uint8)
+    large = False
     try:
         picture = library.imdecode(content, library.IMREAD_COLOR_RGB) if len(content) else None
-    except library.error:  # of sizes beyond its bounds, for one; the cause is told below
-        picture = None
+    except library.error as error:
+        picture, large = None, "MAX_IMAGE" in str(error)
     if picture is None:
-        raise DataError(f"{name or 'an image'} cannot be decoded: {_cause(content.tobytes())}")
+        cause = _too_large() if large else _cause(content.tobytes())
+        raise DataError(f"{name or 'an image'} cannot be decoded: {cause}")
     decoded: np.ndarray = picture
     return decoded
 
@@ -65,15 +69,25 @@ def decoder() -> ModuleType:
     Raises:
         MissingDependency: it is not installed.
     """
-    paths = os.environ.get("LD_LIBRARY_PATH")
+    before = {name: os.environ.get(name) for name in (_LIMIT, "LD_LIBRARY_PATH")}
+    os.environ.setdefault(_LIMIT, _MOST_PIXELS)  # read when the library is loaded
     library = require("cv2", extra="images", because="OpenCV decodes images")
-    if paths is None:  # its import sets this for all processes that this one starts
-        os.environ.pop("LD_LIBRARY_PATH", None)
-    else:
-        os.environ["LD_LIBRARY_PATH"] = paths
+    for name, value in before.items():  # its import sets the path for all processes that this one starts
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     if "OPENCV_LOG_LEVEL" not in os.environ:
         library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)
     return library
+
+
+def _too_large() -> str:
+    most = int(os.environ.get(_LIMIT, _MOST_PIXELS))
+    return (
+        f"it has more than {most:,} pixels, or more than 2^20 in a row. Cut it into tiles, or set {_LIMIT} "
+        "for all processes."
+    )
 
 
 def _cause(content: bytes) -> str:

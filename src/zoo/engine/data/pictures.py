@@ -45,8 +45,12 @@ def among(schema: pa.Schema, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in schema.names and is_picture(schema.field(name).type))
 
 
-def encoded(column: pa.StructArray) -> pa.Array:
+def encoded(column: pa.StructArray, name: str = "") -> pa.Array:
     """Each row as one piece of bytes (large_binary).
+
+    Args:
+        column: of images.
+        name: of the column, for the error.
 
     Raises:
         DataError: rows without bytes.
@@ -54,8 +58,9 @@ def encoded(column: pa.StructArray) -> pa.Array:
     content = "data" if "data" in {field.name for field in column.type} else "bytes"
     whole = pc.struct_field(column, content)
     if whole.null_count:
+        column_told = f"column '{name}' of images" if name else "a column of images"
         raise DataError(
-            f"a column of images has {whole.null_count} rows without '{content}'. Filter those rows out, or leave "
+            f"{column_told} has {whole.null_count} rows without '{content}'. Filter those rows out, or leave "
             'it to transform=ImageTransform(..., on_error="skip") of zoo.orca.data.image.'
         )
     return encoded_where_there(column)
@@ -77,6 +82,18 @@ def encoded_where_there(column: pa.StructArray) -> pa.Array:
     return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
 
 
+def told(kept: bytes, column: str) -> str:
+    """The path of a row's image, else words for it."""
+    end = _end(kept)
+    return kept[end : -_END.size].decode() or f"an image of column '{column}'"
+
+
+def _end(kept: bytes) -> int:
+    """Bytes of the image itself."""
+    size, _ = _END.unpack(kept[-_END.size :])
+    return len(kept) - _END.size - int(size)
+
+
 def picture(kept: bytes, column: str) -> np.ndarray:
     """The image of a row: uint8 (height, width, 3), RGB.
 
@@ -87,9 +104,7 @@ def picture(kept: bytes, column: str) -> np.ndarray:
     Raises:
         DataError: it cannot be decoded.
     """
-    size, _ = _END.unpack(kept[-_END.size :])
-    end = len(kept) - _END.size - size
-    name = kept[end : end + size].decode() or f"an image of column '{column}'"
+    name, end = told(kept, column), _end(kept)
     if not kept.startswith(_RAW):
         return images.decode(memoryview(kept)[:end], name)
     start = len(_RAW) + _SIZE.size

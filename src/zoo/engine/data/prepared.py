@@ -18,7 +18,7 @@ from zoo.engine.contracts import Batch, Collective, Extent, Feed
 from zoo.engine.data import images
 from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.content import aligned
-from zoo.engine.data.pictures import among, picture
+from zoo.engine.data.pictures import among, picture, told
 from zoo.engine.errors import DataError, NotPicklable, UsageError
 from zoo.engine.jobs import Columns, ImageTransform, Transform
 from zoo.engine.parcels import Carried
@@ -79,14 +79,14 @@ def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarr
     if not len(kept):
         return np.empty((0, 1, 1, 3), np.uint8)
     images = (picture(row, name) for row in kept)  # one by one: pixels take much memory
-    made: Any
     if transform.function is None:
-        made = list(images)
-    else:
-        made = transform.function(list(images)) if transform.batched else list(map(transform.function, images))
-    if isinstance(made, list | tuple):
-        made = _equally_large([np.asarray(one) for one in made], name)
-    whole = np.asarray(made)
+        return _together(list(images), name, kept)
+    if not transform.batched:
+        return _together([_array(transform.function(image), name) for image in images], name, kept)
+    made = transform.function(list(images))
+    if isinstance(made, list | tuple) and len(made) == len(kept):
+        return _together([_array(one, name) for one in made], name, kept)
+    whole = _array(made, name)
     if whole.ndim == 0 or len(whole) != len(kept):
         raise DataError(
             f"transform got {len(kept)} images of column '{name}' as a list, and must give as many arrays. "
@@ -95,14 +95,29 @@ def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarr
     return whole
 
 
-def _equally_large(made: list[np.ndarray], name: str) -> np.ndarray:
-    shapes = list(dict.fromkeys(one.shape for one in made))
-    if len(shapes) > 1:
+def _array(made: Any, name: str) -> np.ndarray:
+    """What a transform has made, once it is found to be numbers."""
+    try:
+        array = np.asarray(made)
+    except ValueError:  # lists of unequal lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
         raise DataError(
-            f"the images of column '{name}' have the shapes {shapes[0]} and {shapes[1]} in one batch. "
+            f"transform must give an array of numbers for an image of column '{name}'. Received: {type(made).__name__}"
+        )
+    return array
+
+
+def _together(made: list[np.ndarray], name: str, kept: np.ndarray) -> np.ndarray:
+    """Arrays of one shape as one."""
+    other = next((at for at, one in enumerate(made) if one.shape != made[0].shape), None)
+    if other is not None:
+        raise DataError(
+            f"the images of column '{name}' have the shapes {made[0].shape} ({told(kept[0], name)}) and "
+            f"{made[other].shape} ({told(kept[other], name)}) in one batch. "
             "Bring them to one size: transform=(image -> array)."
         )
-    return np.stack(made) if made else np.empty(0)
+    return np.stack(made)
 
 
 class PreparedFeed:

@@ -56,7 +56,7 @@ def stored(column: pa.Array, spec: ArraySpec) -> Stored:
     if is_picture(values.type):
         if values.null_count:
             to_array(column, spec)  # tells what is wrong
-        values = encoded(values)
+        values = encoded(values, spec.name)
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     rows = pc.cast(values, pa.large_binary())
     if rows.null_count:
