@@ -26,6 +26,8 @@ import threading
 import traceback
 from typing import Any
 
+import psutil
+
 START_SECONDS = 60.0
 RANKS = ("pandas", "torch._dynamo", "zoo.engine.clusters.local_rank", "zoo.engine.loop", "zoo.orca.learn.pytorch")
 HEAVY = ("tensorflow", "keras")
@@ -79,6 +81,11 @@ class Server:
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """Its own process id."""
+        return self._process.pid
+
     def start(self, connection: int, meeting: int) -> Rank:
         """A rank with these two descriptors, and with this process's environment, paths, folder and output."""
         ours, theirs = socket.socketpair()
@@ -92,6 +99,7 @@ class Server:
         return Rank(pid, ours)
 
     def end(self) -> None:
+        """Has it end."""
         self._orders.close()
         self._process.wait(START_SECONDS)
 
@@ -99,6 +107,12 @@ class Server:
 def start(fd: int, meeting: int, world: int) -> Rank:
     """In place of `zoo.engine.clusters.local._start`."""
     return server(tuple(name for name in HEAVY if name in sys.modules)).start(fd, meeting)
+
+
+def alive() -> list[psutil.Process]:
+    """The ranks that have not ended."""
+    ranks = [rank for found in _FOUND.values() for rank in psutil.Process(found.pid).children()]
+    return [rank for rank in ranks if rank.status() != psutil.STATUS_ZOMBIE]
 
 
 def server(modules: tuple[str, ...]) -> Server:
