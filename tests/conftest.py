@@ -36,7 +36,9 @@ def compiled_once(folder: str) -> dict[str, str]:
     place = os.path.join(folder, "jax")
     os.mkdir(place)
     kept = {"MIN_COMPILE_TIME_SECS": "0", "MIN_ENTRY_SIZE_BYTES": "-1"}
-    return {"JAX_COMPILATION_CACHE_DIR": place} | {f"JAX_PERSISTENT_CACHE_{name}": value for name, value in kept.items()}
+    return {"JAX_COMPILATION_CACHE_DIR": place} | {
+        f"JAX_PERSISTENT_CACHE_{name}": value for name, value in kept.items()
+    }
 
 
 settings.register_profile("developer", deadline=None)

@@ -85,7 +85,7 @@ def test_one_that_is_left_is_seen_and_can_be_waited_for_and_killed() -> None:
 
 
 def test_the_interpreter_ends_with_its_process() -> None:
-    program = "import warmranks, os; warmranks.RANKS = (); print(warmranks.server(()).pid, flush=True); os.kill(os.getpid(), 9)"
+    program = "import os, warmranks as w; w.RANKS = (); print(w.server(()).pid, flush=True); os.kill(os.getpid(), 9)"
     done = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, timeout=60, check=False,

@@ -76,10 +76,12 @@ class Server:
     def __init__(self, modules: tuple[str, ...]) -> None:
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
+            arguments = [os.path.dirname(__file__), str(theirs.fileno()), *modules]
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-c", COMMAND, os.path.dirname(__file__), str(theirs.fileno()), *modules],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                [sys.executable, "-W", "ignore", "-c", COMMAND, *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
 
     @property
     def pid(self) -> int:
@@ -205,7 +207,7 @@ def _rank(order: Any, descriptors: list[int]) -> int:
         main()
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else int(left.code is not None)
-    except BaseException:  # noqa: BLE001  as an interpreter does
+    except BaseException:
         traceback.print_exc()
         status = 1
     with contextlib.suppress(BaseException):

@@ -17,7 +17,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pytest
 import torch

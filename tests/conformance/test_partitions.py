@@ -50,11 +50,7 @@ leave a rank without rows, or with most of them."""
 
 @pytest.mark.parametrize(
     ("framework", "cut"),
-    [
-        pytest.param(name, cut, marks=marks(name))
-        for name in FRAMEWORKS
-        for cut in (MANY if name == "torch" else FEW)
-    ],
+    [pytest.param(name, cut, marks=marks(name)) for name in FRAMEWORKS for cut in (MANY if name == "torch" else FEW)],
     indirect=["framework"],
 )
 def test_any_cut_trains_on_every_row_and_alike_on_any_number_of_ranks(
