@@ -28,8 +28,9 @@ from typing import Any
 
 import psutil
 
+from sparkdaemon.warm_daemon import MODULES
+
 START_SECONDS = 60.0
-RANKS = ("pandas", "torch._dynamo", "zoo.engine.clusters.local_rank", "zoo.engine.loop", "zoo.orca.learn.pytorch")
 HEAVY = ("tensorflow", "keras")
 """Imported beforehand where the tests' own process has them."""
 COMMAND = "import sys; sys.path[:0] = [sys.argv[1]]; import warmranks; warmranks.serve()"
@@ -121,7 +122,7 @@ def server(modules: tuple[str, ...]) -> Server:
     """The interpreter that has imported these, too."""
     with _LOCK:
         if modules not in _FOUND:
-            _FOUND[modules] = Server((*RANKS, *modules))
+            _FOUND[modules] = Server((*MODULES, *modules))
         return _FOUND[modules]
 
 
