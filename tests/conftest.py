@@ -16,15 +16,30 @@ from hypothesis import settings
 
 import objectstore
 import sharedspark
+import warmranks
 from leftovers import ExpectedLeftovers, carrying, clear_away, end, left_after_grace, picture, within
+from zoo.engine.clusters import local
 
 MARK = "ZOO_TEST_SESSION"  # every process that descends from this one carries it, orphans too
 EXPECTED = ExpectedLeftovers()
 ORPHANS: list[str] = []
 SHARED: list[Any] = []  # the Spark session that all tests share, once it is there
 
+FRESH = local._start  # how ranks start for users
+
 # A JVM of the tests lives for seconds: its second compiler takes more time than it gives back (Spark's own variables).
 SHORT_LIVED_JVMS = dict.fromkeys(("SPARK_SUBMIT_OPTS", "SPARK_LAUNCHER_OPTS"), "-XX:TieredStopAtLevel=1")
+
+
+def compiled_once(folder: str) -> dict[str, str]:
+    """JAX's own variables: what one process has compiled, the other ranks and runs load."""
+    place = os.path.join(folder, "jax")
+    os.mkdir(place)
+    kept = {"MIN_COMPILE_TIME_SECS": "0", "MIN_ENTRY_SIZE_BYTES": "-1"}
+    return {"JAX_COMPILATION_CACHE_DIR": place} | {
+        f"JAX_PERSISTENT_CACHE_{name}": value for name, value in kept.items()
+    }
+
 
 settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -37,13 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[MARK] = uuid.uuid4().hex
     multiprocessing.util.get_temp_dir()  # not below ours: it is removed later than ours
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="zoo-")
-    for name, value in SHORT_LIVED_JVMS.items():
+    for name, value in (SHORT_LIVED_JVMS | compiled_once(os.environ["TMPDIR"])).items():
         os.environ.setdefault(name, value)
+    local._start = warmranks.start
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session for any process that it started and that outlives it."""
     mark = os.environ[MARK]
+    warmranks.end()
     if not within(10, lambda: not carrying(MARK, mark)):
         for process in carrying(MARK, mark):
             ORPHANS.append(f"{process.pid}: {process}")
@@ -107,6 +124,12 @@ def s3(object_store: objectstore.ObjectStore, monkeypatch: pytest.MonkeyPatch) -
     """A directory of this test's own on the S3 server, as a URL; this process has its keys."""
     object_store.use(monkeypatch)
     return f"s3://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def fresh_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks of `LocalCluster` are fresh interpreters, as they are for users; else tests fork them (warmranks)."""
+    monkeypatch.setattr(local, "_start", FRESH)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import psutil
 GRACE = 2.0  # seconds that things which are on their way out may take
 
 # Made once per process by the standard library or by an import, and kept on purpose.
-LASTING_COMMANDS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+LASTING_COMMANDS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "warmranks.serve()")
 LASTING_THREADS = ("pytest_timeout", "tqdm_monitor")
 LASTING_FILES = (
     "pymp-",  # multiprocessing's own folder; removed at exit
@@ -133,9 +133,7 @@ def left_after_grace(before: Picture, expected: ExpectedLeftovers) -> list[str]:
 
 def new_processes(before: Picture, after: Picture) -> list[int]:
     """Children that have come since, but for those that Python keeps."""
-    return [
-        pid for pid in after.processes - before.processes if not any(name in _command(pid) for name in LASTING_COMMANDS)
-    ]
+    return [pid for pid in after.processes - before.processes if not _lasts(pid)]
 
 
 def clear_away(before: Picture, expected: ExpectedLeftovers) -> None:
@@ -165,7 +163,7 @@ def carrying(variable: str, value: str) -> list[psutil.Process]:
                 found.append(process)
         except psutil.Error:
             continue  # it has ended, or it is somebody else's
-    return [process for process in found if not any(name in _command(process.pid) for name in LASTING_COMMANDS)]
+    return [process for process in found if not _lasts(process.pid)]
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:
@@ -178,6 +176,14 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
         time.sleep(pause)
         pause = min(pause * 2, 0.1)
     return True
+
+
+def _lasts(pid: int) -> bool:
+    """Whether this process keeps it on purpose; its forks have the same command, and are others' children."""
+    try:
+        return psutil.Process(pid).ppid() == os.getpid() and any(name in _command(pid) for name in LASTING_COMMANDS)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _descendants(pid: int, but: set[int]) -> Iterator[int]:

@@ -17,13 +17,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pytest
 import torch
 from driver import answer, command, digest, environment
 from torch import nn
 
+import warmranks
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
 from zoo.engine.clusters.local import LocalCluster
@@ -189,10 +189,7 @@ class Executioner(MemorySink):
 
     def kill(self) -> None:
         """The oldest ranks stay longest: there must be one that has the model."""
-        ranks = [child for child in psutil.Process().children() if "local_rank" in " ".join(child.cmdline())]
-        alive = sorted(
-            (one for one in ranks if one.status() != psutil.STATUS_ZOMBIE), key=lambda one: one.create_time()
-        )
+        alive = sorted(warmranks.alive(), key=lambda one: one.create_time())
         if len(alive) > 1:
             self.killed_at = time.monotonic()
             self.draw.choice(alive[1:] if self.both else alive).kill()

@@ -43,6 +43,17 @@ from zoo.engine.clusters.spark import workers
 from zoo.engine.errors import UsageError
 from zoo.orca import OrcaContext, init_orca_context, stop_orca_context
 
+
+def scratch(_):
+    # where this executor puts what a killed one leaves behind: its traces, its libraries, its worker's files
+    import os, pathlib, re, tempfile
+    jvm = os.getppid()
+    while "CoarseGrained" not in pathlib.Path(f"/proc/{jvm}/cmdline").read_text():
+        jvm = int(re.search(r"PPid:\\s+(\\d+)", pathlib.Path(f"/proc/{jvm}/status").read_text())[1])
+    maps = pathlib.Path(f"/proc/{jvm}/maps").read_text()
+    return [os.environ["PYTHON_FAULTHANDLER_DIR"], tempfile.gettempdir(), *re.findall(r"(/\\S+)/liblz4-java\\S*", maps)]
+
+
 master, *python = sys.argv[1:]
 options = {"conf": {"spark.ui.enabled": False}} | ({"python_location": python[0]} if python else {})
 sc = init_orca_context(
@@ -55,6 +66,7 @@ try:
     seen["python"] = [worker.executable for worker in found]
     seen["versions"] = sorted(found[0].packages)
     seen["zoo"] = sc.parallelize([0], 1).map(lambda _: __import__("zoo").__file__).collect()
+    seen["scratch"] = sc.parallelize([0], 1).flatMap(scratch).collect()
     seen["executors"] = sc._jsc.sc().getExecutorMemoryStatus().size() - 1
     seen["driver imports from a zip"] = any("zoo-" in entry for entry in sys.path)
 except UsageError as error:
@@ -82,6 +94,7 @@ def test_a_context_on_two_workers_checks_them_and_carries_zoo_along(tmp_path: Pa
         assert seen["versions"] == ["numpy", "pyarrow", "torch"]
         assert seen["zoo"][0].endswith("zoo-0.1.0.zip/zoo/__init__.py")  # not installed there: sent
         assert not seen["driver imports from a zip"]
+        assert len(seen["scratch"]) > 2 and all("/zoo-standalone-" in place for place in seen["scratch"]), seen
 
         other = tmp_path / "sitecustomize.py"  # an interpreter that calls itself 3.9
         other.write_text(OTHER_PYTHON)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from places import CLUSTERS, Here
-from rooms import FRAMEWORKS, GRAPH, Framework
+from rooms import FRAMEWORKS, Framework, marks
 
 from zoo.engine import session
 
@@ -15,24 +15,20 @@ from zoo.engine import session
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`here, world` run over every cluster and its worlds, `here` alone over every cluster, `framework` over all.
 
-    A test may name its clusters itself.
+    A test may name its clusters or frameworks itself.
     """
-    if "framework" in metafunc.fixturenames:
-        named = [pytest.param(name, marks=_marks(name)) for name in FRAMEWORKS]
+    if "framework" in metafunc.fixturenames and not _names_its(metafunc, "framework"):
+        named = [pytest.param(name, marks=marks(name)) for name in FRAMEWORKS]
         metafunc.parametrize("framework", named, indirect=True)
     if "world" in metafunc.fixturenames:
         pairs = [(name, world) for name, place in CLUSTERS.items() for world in place.worlds]
         metafunc.parametrize("here, world", pairs, indirect=["here"], ids=[f"{name}-{world}" for name, world in pairs])
-    elif "here" in metafunc.fixturenames and not _names_its_clusters(metafunc):
+    elif "here" in metafunc.fixturenames and not _names_its(metafunc, "here"):
         metafunc.parametrize("here", CLUSTERS, indirect=True)
 
 
-def _marks(framework: str) -> tuple[pytest.MarkDecorator, ...]:
-    return (pytest.mark.tensorflow,) if framework == GRAPH else ()
-
-
-def _names_its_clusters(metafunc: pytest.Metafunc) -> bool:
-    return any(mark.args[0] == "here" for mark in metafunc.definition.iter_markers("parametrize"))
+def _names_its(metafunc: pytest.Metafunc, what: str) -> bool:
+    return any(what in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
 
 
 @pytest.fixture

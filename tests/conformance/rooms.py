@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 from torch import nn
 
@@ -177,3 +178,8 @@ KERAS = f"keras-{os.environ.get('KERAS_BACKEND', 'tensorflow')}"
 GRAPH = "graph"
 FRAMEWORKS: Mapping[str, Callable[[], Framework]] = {"torch": TorchFramework, KERAS: _keras, GRAPH: _graph}
 """Made when a test asks for them, so that nothing is imported for tests that do not."""
+
+
+def marks(framework: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Those of the tests of a framework."""
+    return (pytest.mark.tensorflow,) if framework == GRAPH else ()

@@ -35,6 +35,7 @@ def _compare(here: Here, world: int, framework: Framework, model: str) -> None:
     assert [stats["batch_count"] for stats in trained.epochs] == [7] * EPOCHS
 
 
+@pytest.mark.usefixtures("fresh_ranks")  # which import all by themselves, as they do for users
 def test_models_may_live_in_modules_beside_the_program(
     here: Here, framework: Framework, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

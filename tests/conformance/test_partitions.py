@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jobs_under_test import assert_equal, fit, job_for
 from places import CLUSTERS, Here
-from rooms import ROWS, Framework, table
+from rooms import FRAMEWORKS, ROWS, Framework, marks, table
 
 from zoo.engine.data.adapters import adapt
 from zoo.engine.triggers import MaxEpoch
@@ -43,7 +43,16 @@ CUTS: dict[str, Cut] = {
 }
 
 
-@pytest.mark.parametrize("cut", CUTS)
+MANY, FEW = tuple(CUTS), ("empty ones", "skewed")
+"""A framework does not see cuts, only batches: with the first of them each cut is tried; with the others those that
+leave a rank without rows, or with most of them."""
+
+
+@pytest.mark.parametrize(
+    ("framework", "cut"),
+    [pytest.param(name, cut, marks=marks(name)) for name in FRAMEWORKS for cut in (MANY if name == "torch" else FEW)],
+    indirect=["framework"],
+)
 def test_any_cut_trains_on_every_row_and_alike_on_any_number_of_ranks(
     spark: Any, framework: Framework, cut: str
 ) -> None:

@@ -31,6 +31,9 @@ class Heard:
         self.events.append(event)
 
 
+pytestmark = pytest.mark.usefixtures("fresh_ranks")
+
+
 def gang(task: Any, world: int = 2, sink: Any = None, stall_timeout: float = 30.0) -> list[Any]:
     return LocalCluster(cores=4).gang(task, {}, world, sink or Heard(), Terms(stall_timeout))
 

@@ -142,8 +142,13 @@ def _environment(python: str, home: Path) -> dict[str, str]:
     found = java.find()
     if found is None:
         raise MissingDependency("a standalone Spark cluster needs Java 17 or newer: pip install 'openzoo[java]'")
+    scratch = home / "tmp"  # not the machine's own: executors that are killed leave theirs behind
+    scratch.mkdir()
+    options = f'{os.environ.get("JDK_JAVA_OPTIONS", "")} "-Djava.io.tmpdir={scratch}"'
     own = {
         "JAVA_HOME": str(found.home),
+        "JDK_JAVA_OPTIONS": options.lstrip(),
+        "TMPDIR": str(scratch),
         "SPARK_DAEMON_MEMORY": _DAEMON_MEMORY,
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(home / "local"),
