@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leftovers import within
-from sparkdaemon.warm_daemon import PRELOAD
-from warmranks import HEAVY
 
 if TYPE_CHECKING:
     from zoo.engine.clusters.spark.sessions import Started
@@ -22,7 +19,6 @@ def start(folder: Path) -> Started:
         "spark.app.name": "zoo-tests",
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder}",
         "spark.executorEnv.PYTHONPATH": str(Path(__file__).with_name("sparkdaemon")),
-        f"spark.executorEnv.{PRELOAD}": ",".join(name for name in HEAVY if name in sys.modules),
         "spark.local.dir": str(folder),
         "spark.python.daemon.module": "warm_daemon",
         "spark.sql.shuffle.partitions": "2",

@@ -28,8 +28,8 @@ from typing import Any
 
 import psutil
 
-from sparkdaemon.warm_daemon import MODULES
-
+MODULES = ("pandas", "torch._dynamo", "zoo.engine.clusters.local_rank", "zoo.engine.loop", "zoo.orca.learn.pytorch")
+"""What ranks import; torch's optimizers import torch._dynamo."""
 START_SECONDS = 60.0
 HEAVY = ("tensorflow", "keras")
 """Imported beforehand where the tests' own process has them."""
