@@ -24,6 +24,7 @@ import numpy as np
 from zoo.engine import checkpoint
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, FeedRequest, Rank, Replica, Seat, Shards, Sink, State
+from zoo.engine.data.marks import rows_of_step, terms_of
 from zoo.engine.data.prepared import PreparedFeed
 from zoo.engine.errors import PeerLost, TrainingDiverged
 from zoo.engine.events.events import Checkpointed, EpochEnded, Measured, Regrouped, RunStarted, Tick, Validated
@@ -243,7 +244,7 @@ class _Run:
                 return
             total = batches[0].total
             if total is None:
-                total = int(self.collective.sum(np.array([batches[0].weight], dtype=np.float64))[0])
+                total = rows_of_step(self.collective.sum(terms_of(batches[0])), self.rank.world)
             if total == 0:
                 return
             yield batches, total
