@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -16,6 +18,7 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from zoo.engine.contracts import Feed, FeedRequest, Shards
+from zoo.engine.data import draws
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
 from zoo.engine.jobs import Columns
@@ -28,6 +31,11 @@ _TORCH = "zoo.engine.frameworks.torch.loaders:created"
 _LOADERS: Mapping[str, str] = {  # the module that a loader's class or a base of it comes from -> who makes shards of it
     "torch.utils.data": _TORCH,
     "tensorflow.python.data": "zoo.engine.frameworks.tensorflow.datasets:created",
+}
+_GENERATORS: Mapping[
+    str, str
+] = {  # a module that has a generator of its own -> all of those that a creator may draw from
+    "torch": "zoo.engine.frameworks.torch.draws:GENERATORS",
 }
 _UNNAMED = Columns(("x0",), ("y0",))
 _said: ContextVar[list[str] | None] = ContextVar("said", default=None)  # while a creator is called
@@ -60,7 +68,8 @@ def adapt_creator(
 
     It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them,
     unless what it reads from takes the rank's part by itself: of several ranks, each finds ``num_shards``
-    and ``rank`` in `config`. It is not called here: without names, a batch is taken to have one feature and one target.
+    and ``rank`` in `config`. While it is called, Python, NumPy and torch draw the same random numbers on all of them.
+    It is not called here: without names, a batch is taken to have one feature and one target.
     """
     columns = _UNNAMED if features is None else Columns(features, labels or ())
     return Adapted(CreatedShards(data, columns, features is not None, dict(config or {})), columns)
@@ -94,7 +103,9 @@ class CreatedShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows)."""
-        return self._made(ROWS).open(index, world)
+        with self._drawing(0, world):
+            made = self._made(ROWS)
+        return made.open(index, world)
 
     def peek(self) -> pa.RecordBatch | None:
         """One or two of the first rows; None where there are none."""
@@ -105,7 +116,16 @@ class CreatedShards:
         rank = request.rank
         rows = max(1, len(part_of(range(request.batch_size), rank.index, rank.world)))
         part = {"num_shards": rank.world, "rank": rank.index} if rank.world > 1 else {}
-        return self._made(rows, part).feed(request)
+        with self._drawing(request.seed, rank.world):
+            made = self._made(rows, part)
+        return made.feed(request)
+
+    def _drawing(self, seed: int, world: int) -> AbstractContextManager[None]:
+        """In which the creator is called: of several ranks all draw the same random numbers."""
+        if world == 1:
+            return nullcontext()
+        homes = [home for module, home in _GENERATORS.items() if module in sys.modules]
+        return draws.Draws(seed, _named(homes[0]) if homes else draws.GENERATORS).used()
 
     def _made(self, rows: int, part: Mapping[str, int] | None = None) -> Shards:
         said: list[str] = []
@@ -118,9 +138,13 @@ class CreatedShards:
             raise UsageError(
                 f"a data creator must return a torch DataLoader or a tf.data.Dataset. It returned: {type(loader)}"
             )
-        module, _, name = _room_of(type(loader)).partition(":")
-        make: Maker = getattr(importlib.import_module(module), name)
+        make: Maker = _named(_room_of(type(loader)))
         return make(loader, self.columns, self.named, rows, bool(said))
+
+
+def _named(home: str) -> Any:
+    module, _, name = home.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _room_of(kind: type) -> str:

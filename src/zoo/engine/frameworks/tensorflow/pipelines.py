@@ -118,8 +118,10 @@ def _nodes(definition: Any) -> list[Any]:
 
 
 def files_of_rank(dataset: Any, index: int, world: int) -> Any:
-    """What rank `index` reads of a pipeline that all ranks have made alike, where that reads files and each can have
-    some of its own; None where it does not.
+    """What rank `index` reads of a pipeline that all ranks have made alike, where each can have files of its own.
+
+    Returns:
+        a ``tf.data.Dataset``; None where no files are read, or fewer than there are ranks.
     """
     definition = library(_WHY).compat.v1.GraphDef.FromString(graph_here(dataset))
     nodes = _nodes(definition)
