@@ -208,19 +208,41 @@ def seeded(definition: Any, seed: int, epoch: int = 0, *, anew: bool = False, al
     """
     made = library().compat.v1.GraphDef()
     made.CopyFrom(definition)
-    places = [(made.node, "top")]
-    places += [(one.node_def, f"f{number}") for number, one in enumerate(_functions(made.node, made.library))]
-    for nodes, where in places:
-        seeds = _Seeds(seed, epoch, anew, where)
-        by_name = {node.name: node for node in nodes}
-        for number, node in enumerate(list(nodes)):
-            if alike and "deterministic" in node.attr:
-                node.attr["deterministic"].s = b"true"
-            if node.op in _DRAWING:
-                _seed_drawing(node, nodes, by_name, seeds.of(number))
-            elif _has_seeds(node):
-                _seed_numbers(node, seeds.of(number))
+    functions = _functions(made.node, made.library)
+    _seed_nodes(made.node, _Seeds(seed, epoch, anew, "top"), alike)
+    before = [one.SerializeToString() for one in functions]
+    for number, one in enumerate(functions):
+        _seed_nodes(one.node_def, _Seeds(seed, epoch, anew, f"f{number}"), alike)
+    changed = {one.signature.name for one, was in zip(functions, before, strict=True) if one.SerializeToString() != was}
+    _rename(made, functions, changed, "_%x" % _drawn(seed, epoch, anew, alike)[0])
     return made
+
+
+def _seed_nodes(nodes: Any, seeds: _Seeds, alike: bool) -> None:
+    by_name = {node.name: node for node in nodes}
+    for number, node in enumerate(list(nodes)):
+        if alike and "deterministic" in node.attr:
+            node.attr["deterministic"].s = b"true"
+        if node.op in _DRAWING:
+            _seed_drawing(node, nodes, by_name, seeds.of(number))
+        elif _has_seeds(node):
+            _seed_numbers(node, seeds.of(number))
+
+
+def _rename(definition: Any, functions: list[Any], changed: set[str], ending: str) -> None:
+    """Names of their own for functions that are not what they were: a process has one function of a name."""
+    while callers := {
+        one.signature.name for one in functions for node in one.node_def if changed.intersection(_called(node))
+    } - changed:
+        changed |= callers
+    for node in (*definition.node, *(node for one in functions for node in one.node_def)):
+        if node.op in changed:
+            node.op += ending
+        called = [one for value in node.attr.values() for one in (value.func, *value.list.func)]
+        for one in (one for one in called if one.name in changed):
+            one.name += ending
+    for one in (one for one in functions if one.signature.name in changed):
+        one.signature.name += ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +263,12 @@ class _Seeds:
         """Two seeds, others in each epoch if they are `changing`."""
         return _drawn(self.seed, self.where, self.number, self.epoch if changing else 0)
 
-    def instead_of(self, own: tuple[int, int], *, changing: bool) -> np.ndarray | None:
-        """In place of an operation's own seeds; None where they stay."""
-        if self.anew or not any(own):
+    def instead_of(self, own: tuple[int, ...] | None, *, changing: bool) -> np.ndarray | None:
+        """In place of an operation's own seeds, None where they are computed; None where they stay."""
+        if self.anew or own == (0, 0):
             return self.drawn(changing=changing)
+        if own is None:
+            return None
         if changing and self.epoch and self.where == "top":
             return _drawn(*own, self.epoch)
         return None
@@ -259,21 +283,25 @@ def _seed_numbers(node: Any, seeds: _Seeds) -> None:
 def _seed_drawing(node: Any, nodes: Any, by_name: dict[str, Any], seeds: _Seeds) -> None:
     tf, kind = library(), _DRAWING[node.op]
     top = seeds.where == "top"
-    found = [by_name.get(_source(name)) for name in node.input[kind.seeds : kind.seeds + 2]]
+    own = _constants([by_name.get(_source(name)) for name in node.input[kind.seeds : kind.seeds + 2]])
     node.op = kind.plain
     del node.input[kind.inputs :]
-    if any(one is None or one.op != "Const" for one in found):
-        return  # computed by the program
-    first, second = (int(tf.make_ndarray(one.attr["value"].tensor)) for one in found if one is not None)
-    changing = node.attr[kind.anew].b if kind.anew in node.attr else not (first or second) or kind is _REPEATED
-    if kind is _RANDOM:
-        del node.attr[kind.anew]
-    values = seeds.instead_of((first, second), changing=changing)
+    changing = node.attr[kind.anew].b if kind.anew in node.attr else kind is not _RANDOM or own == (0, 0)
+    if kind is _RANDOM and kind.anew in node.attr:
+        del node.attr[kind.anew]  # which the plain operation does not have
+    values = seeds.instead_of(own, changing=changing)
     for place, value in enumerate(values if values is not None else ()):
         made = nodes.add(op="Const", name=f"{node.name}/zoo_seed_{place}")
         made.attr["dtype"].type = tf.int64.as_datatype_enum
         made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int64, ()))
         node.input[kind.seeds + place] = made.name if top else f"{made.name}:output:0"
+
+
+def _constants(nodes: list[Any]) -> tuple[int, ...] | None:
+    """The values of constants; None where other operations are among them."""
+    if any(node is None or node.op != "Const" for node in nodes):
+        return None
+    return tuple(int(library().make_ndarray(node.attr["value"].tensor)) for node in nodes)
 
 
 def _functions(nodes: Any, library: Any) -> list[Any]:
