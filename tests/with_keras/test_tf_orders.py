@@ -65,9 +65,9 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "two sets": lambda: data.Dataset.sample_from_datasets(
         [data.Dataset.range(12).map(by_python), data.Dataset.range(12, ROWS)]
     ),
-    "as threads come": lambda: data.Dataset.range(ROWS)
-    .shuffle(ROWS)
-    .map(lambda x: x, num_parallel_calls=4, deterministic=False),
+    "as threads come": lambda: (
+        data.Dataset.range(ROWS).shuffle(ROWS).map(lambda x: x, num_parallel_calls=4, deterministic=False)
+    ),
 }
 
 
@@ -84,7 +84,9 @@ def steps_of(
         random.seed(index)
         np.random.seed(index)
         tf.random.set_seed(index)
-        feed = adapt(lambda config, size: make().batch(size)).shards.feed(request_of(index, world, batch_size=batch_size))
+        feed = adapt(lambda config, size: make().batch(size)).shards.feed(
+            request_of(index, world, batch_size=batch_size)
+        )
         read = feed.epoch(epoch, start)
         ranks.append([batch for batch, _ in zip(read, range(5), strict=False)])
     steps = list(zip(*ranks, strict=True))
@@ -138,7 +140,7 @@ def test_a_programs_own_seeds_stay_its_own() -> None:
 
 
 @pytest.mark.parametrize("make", [
-    lambda ds: ds.cache().shuffle(ROWS), lambda ds: ds.shuffle(ROWS).cache(), lambda ds: ds.shuffle(5).cache().shuffle(5),
+    lambda ds: ds.cache().shuffle(5), lambda ds: ds.shuffle(5).cache(), lambda ds: ds.shuffle(5).cache().shuffle(5),
 ])  # fmt: skip
 def test_what_is_cached_is_read_once(make: Callable[[Any], Any]) -> None:
     read = []
@@ -171,6 +173,8 @@ def test_a_refusal_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
     for dataset in (generated(rows), data.Dataset.range(3).map(by_python)):
         with pytest.raises(UsageError, match="PyFunc works in this process only"):
             graph_of(dataset)
-        feed = adapt(lambda config, size, dataset=dataset: dataset.batch(size)).shards.feed(request_of(0, 2, batch_size=4))
+        feed = adapt(lambda config, size, dataset=dataset: dataset.batch(size)).shards.feed(
+            request_of(0, 2, batch_size=4)
+        )
         next(iter(feed.epoch(0)))
     assert capfd.readouterr().err == ""

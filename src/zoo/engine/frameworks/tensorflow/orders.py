@@ -214,7 +214,7 @@ def seeded(definition: Any, seed: int, epoch: int = 0, *, anew: bool = False, al
     for number, one in enumerate(functions):
         _seed_nodes(one.node_def, _Seeds(seed, epoch, anew, f"f{number}"), alike)
     changed = {one.signature.name for one, was in zip(functions, before, strict=True) if one.SerializeToString() != was}
-    _rename(made, functions, changed, "_%x" % _drawn(seed, epoch, anew, alike)[0])
+    _rename(made, functions, changed, f"_{_drawn(seed, epoch, anew, alike)[0]:x}")
     return made
 
 
@@ -231,9 +231,12 @@ def _seed_nodes(nodes: Any, seeds: _Seeds, alike: bool) -> None:
 
 def _rename(definition: Any, functions: list[Any], changed: set[str], ending: str) -> None:
     """Names of their own for functions that are not what they were: a process has one function of a name."""
-    while callers := {
-        one.signature.name for one in functions for node in one.node_def if changed.intersection(_called(node))
-    } - changed:
+    while (
+        callers := {
+            one.signature.name for one in functions for node in one.node_def if changed.intersection(_called(node))
+        }
+        - changed
+    ):
         changed |= callers
     for node in (*definition.node, *(node for one in functions for node in one.node_def)):
         if node.op in changed:
