@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from zoo.engine.contracts import Feed, FeedRequest, Shards
+from zoo.engine.contracts import Batch, Collective, Extent, Feed, FeedRequest, Shards
 from zoo.engine.data import draws
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
@@ -38,7 +38,6 @@ _GENERATORS: Mapping[
     "torch": "zoo.engine.frameworks.torch.draws:GENERATORS",
 }
 _UNNAMED = Columns(("x0",), ("y0",))
-_said: ContextVar[list[str] | None] = ContextVar("said", default=None)  # while a creator is called
 
 
 class Maker(Protocol):
@@ -51,11 +50,36 @@ class Maker(Protocol):
         """
 
 
+class Paced(Protocol):
+    """A reader that knows the order of each epoch, and so must be told which one begins."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that is read next, from its first step."""
+
+
+@dataclass
+class _Said:
+    """What readers have said while a creator was called."""
+
+    own: bool = False
+    paced: list[Paced] = field(default_factory=list)
+
+
+_said: ContextVar[_Said | None] = ContextVar("said", default=None)  # while a creator is called
+
+
 def read_own_part() -> None:
     """Told by a reader that reads one rank's part: what a creator that is being called makes of it is not divided."""
     said = _said.get()
     if said is not None:
-        said.append("own")
+        said.own = True
+
+
+def read_by_epochs(reader: Paced) -> None:
+    """Told by a reader whose own order has epochs: if a creator is being called, it is told which one begins."""
+    said = _said.get()
+    if said is not None:
+        said.paced.append(reader)
 
 
 def adapt_creator(
@@ -104,12 +128,12 @@ class CreatedShards:
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows)."""
         with self._drawing(0, world):
-            made = self._made(ROWS)
+            made, _ = self._made(ROWS)
         return made.open(index, world)
 
     def peek(self) -> pa.RecordBatch | None:
         """One or two of the first rows; None where there are none."""
-        return self._made(ROWS).peek()
+        return self._made(ROWS)[0].peek()
 
     def feed(self, request: FeedRequest) -> Feed:
         """The batches of one rank."""
@@ -117,8 +141,9 @@ class CreatedShards:
         rows = max(1, len(part_of(range(request.batch_size), rank.index, rank.world)))
         part = {"num_shards": rank.world, "rank": rank.index} if rank.world > 1 else {}
         with self._drawing(request.seed, rank.world):
-            made = self._made(rows, part)
-        return made.feed(request)
+            made, paced = self._made(rows, part)
+        feed = made.feed(request)
+        return PacedFeed(feed, paced) if paced else feed
 
     def _drawing(self, seed: int, world: int) -> AbstractContextManager[None]:
         """In which the creator is called: of several ranks all draw the same random numbers."""
@@ -127,8 +152,8 @@ class CreatedShards:
         homes = [home for module, home in _GENERATORS.items() if module in sys.modules]
         return draws.Draws(seed, _named(homes[0]) if homes else draws.GENERATORS).used()
 
-    def _made(self, rows: int, part: Mapping[str, int] | None = None) -> Shards:
-        said: list[str] = []
+    def _made(self, rows: int, part: Mapping[str, int] | None = None) -> tuple[Shards, Sequence[Paced]]:
+        said = _Said()
         before = _said.set(said)
         try:
             loader = _called(self.create, {**(part or {}), **self.config}, rows)
@@ -139,7 +164,39 @@ class CreatedShards:
                 f"a data creator must return a torch DataLoader or a tf.data.Dataset. It returned: {type(loader)}"
             )
         make: Maker = _named(_room_of(type(loader)))
-        return make(loader, self.columns, self.named, rows, bool(said))
+        return make(loader, self.columns, self.named, rows, said.own), said.paced
+
+
+@dataclass(frozen=True)
+class PacedFeed:
+    """Batches of readers that are told which epoch begins.
+
+    Attributes:
+        feed: the batches.
+        readers: of them.
+    """
+
+    feed: Feed
+    readers: Sequence[Paced]
+
+    @property
+    def extent(self) -> Extent | None:
+        """Of the feed."""
+        return self.feed.extent
+
+    def settle(self, group: Collective) -> None:
+        """As the feed does."""
+        self.feed.settle(group)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        for reader in self.readers:
+            reader.set_epoch(epoch)
+        yield from self.feed.epoch(epoch, start)
+
+    def close(self) -> None:
+        """As the feed does."""
+        self.feed.close()
 
 
 def _named(home: str) -> Any:

@@ -30,6 +30,7 @@ _NO_TRAVELLER = (
     "from_generator) or a resource of this process. Give a function that makes it there: "
     "fit(data=lambda config, batch_size: make_dataset()...)."
 )
+_MARK = "_zoo_batches"
 _END = object()
 _WHY = "the data is a tf.data.Dataset"
 
@@ -162,11 +163,17 @@ def operations(dataset: Any) -> Iterator[str]:
         yield type(one).__name__.strip("_").removesuffix("Dataset").removeprefix("Parallel")
 
 
+def made_of_batches(dataset: Any) -> Any:
+    """The data set, of which `is_batched` is to know that its elements are batches, however they were made."""
+    setattr(dataset, _MARK, True)
+    return dataset
+
+
 def _batching(dataset: Any) -> Any:
     """The last operation that makes or undoes batches, if it makes them."""
     for one in _stages(dataset):
         kind = type(one).__name__
-        if kind.endswith(_BATCHED):
+        if kind.endswith(_BATCHED) or hasattr(one, _MARK):
             return one
         if kind.endswith(_UNBATCHED):
             return None
