@@ -156,6 +156,20 @@ def test_what_is_cached_is_read_once(make: Callable[[Any], Any]) -> None:
     assert read == [1]
 
 
+def test_graphs_of_other_processes_may_use_the_same_names_for_other_functions() -> None:
+    def orders(factor: int) -> Orders:
+        dataset = data.Dataset.range(4).shuffle(4).map(tf.autograph.experimental.do_not_convert(lambda x: x * factor))
+        definition = tf.compat.v1.GraphDef.FromString(graph_of(dataset))
+        text = definition.SerializeToString()
+        (name,) = (one.signature.name for one in definition.library.function)
+        same = "x" * len(name)  # graphs of two programs, which a worker sees one after the other
+        return Orders(text.replace(name.encode(), same.encode()), SPEC, 0)
+
+    made = [orders(1), orders(10)]
+    read = [sorted(int(row) for row in one.epoch(0).as_numpy_iterator()) for one in made]
+    assert read == [[0, 1, 2, 3], [0, 10, 20, 30]]
+
+
 def test_pieces_of_an_evaluation_divide_the_rows() -> None:
     for make in (PIPELINES["behind a generator"], PIPELINES["NumPy's order"], PIPELINES["shuffle"]):
         shards = adapt(lambda config, size, make=make: make().batch(5)).shards

@@ -210,11 +210,9 @@ def seeded(definition: Any, seed: int, epoch: int = 0, *, anew: bool = False, al
     made.CopyFrom(definition)
     functions = _functions(made.node, made.library)
     _seed_nodes(made.node, _Seeds(seed, epoch, anew, "top"), alike)
-    before = [one.SerializeToString() for one in functions]
     for number, one in enumerate(functions):
         _seed_nodes(one.node_def, _Seeds(seed, epoch, anew, f"f{number}"), alike)
-    changed = {one.signature.name for one, was in zip(functions, before, strict=True) if one.SerializeToString() != was}
-    _rename(made, functions, changed, f"_{_drawn(seed, epoch, anew, alike)[0]:x}")
+    _rename(made, functions)
     return made
 
 
@@ -229,23 +227,20 @@ def _seed_nodes(nodes: Any, seeds: _Seeds, alike: bool) -> None:
             _seed_numbers(node, seeds.of(number))
 
 
-def _rename(definition: Any, functions: list[Any], changed: set[str], ending: str) -> None:
-    """Names of their own for functions that are not what they were: a process has one function of a name."""
-    while (
-        callers := {
-            one.signature.name for one in functions for node in one.node_def if changed.intersection(_called(node))
-        }
-        - changed
-    ):
-        changed |= callers
+def _rename(definition: Any, functions: list[Any]) -> None:
+    """Names by content: in a process a name is one function's, and other graphs may have the same names."""
+    content = hashlib.sha256()
+    for one in functions:
+        content.update(one.SerializeToString(deterministic=True))
+    names = {one.signature.name: f"{one.signature.name}_{content.hexdigest()[:16]}" for one in functions}
     for node in (*definition.node, *(node for one in functions for node in one.node_def)):
-        if node.op in changed:
-            node.op += ending
+        if node.op in names:
+            node.op = names[node.op]
         called = [one for value in node.attr.values() for one in (value.func, *value.list.func)]
-        for one in (one for one in called if one.name in changed):
-            one.name += ending
-    for one in (one for one in functions if one.signature.name in changed):
-        one.signature.name += ending
+        for one in (one for one in called if one.name in names):
+            one.name = names[one.name]
+    for one in functions:
+        one.signature.name = names[one.signature.name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ def read_as_dataloader(
 
     With ``order="plan"`` the loader gives the steps of the engine's plan: `batch_size` rows over ALL ranks, the same
     rows in a step for any number of ranks, and another order in each epoch. The rank reads its row groups once, and
-    keeps their bytes in memory or, beyond `memory`, on disk. A step in which it has no rows gives an empty dict.
+    keeps their bytes in memory or, beyond `memory`, on disk. A step in which it has no rows gives a batch without rows.
 
     Args:
         path: of the set, local or a URL.
