@@ -337,10 +337,9 @@ class _Run:
         self.at = replace(self.at, stage=stage, progress=progress or self.at.progress, told=told, **changes)
 
     def _tell_beginning(self) -> None:
-        extent, rank, progress = self.train.extent, self.rank, self.at.progress
+        extent, rank, progress, job = self.train.extent, self.rank, self.at.progress, self.job
         rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
         threads = rank.threads, rank.inter_threads
-        job = self.job
         recovery = job.recovery if job.recovery != "checkpoint" or (job.checkpoint_dir and job.checkpoint) else ""
         self._tell(
             RunStarted(
