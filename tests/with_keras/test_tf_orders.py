@@ -14,6 +14,7 @@ from zoo.engine.contracts import FeedRequest
 from zoo.engine.data.adapters import adapt
 from zoo.engine.errors import UsageError
 from zoo.engine.events.sinks import MemorySink
+from zoo.engine.frameworks.tensorflow import pipelines
 from zoo.engine.frameworks.tensorflow.orders import Orders
 from zoo.engine.frameworks.tensorflow.pipelines import graph_here, graph_of
 from zoo.engine.values import Rank
@@ -179,6 +180,18 @@ def test_pieces_of_an_evaluation_divide_the_rows() -> None:
             tf.random.set_seed(index)
             read += [row for _, batch in shards.open(index, 3) for row in batch.column(0).to_pylist()]
         assert sorted(read) == list(range(ROWS))
+
+
+def test_what_has_no_graph_is_read_by_one_rank_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(policy: int) -> Any:
+        raise tf.errors.UnimplementedError(None, None, "no graph of this")
+
+    monkeypatch.setattr(pipelines, "_definition", lambda dataset, policy: refuse(policy))
+    shards = adapt(lambda config, size: data.Dataset.range(4).batch(size)).shards
+    batches = shards.feed(request_of(0, 1, batch_size=2)).epoch(0)
+    assert [next(iter(batches)).features[0].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+    with pytest.raises(UsageError, match=r"several ranks cannot give the same seeds(.|\n)*config\['num_shards'\]"):
+        shards.feed(request_of(0, 2, batch_size=2))
 
 
 def test_a_refusal_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:

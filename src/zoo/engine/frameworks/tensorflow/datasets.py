@@ -50,6 +50,10 @@ from zoo.engine.frameworks.tensorflow.process import clear_generated_files, eage
 from zoo.engine.jobs import Columns
 from zoo.engine.values import part_of
 
+_NO_GRAPH = (
+    "several ranks cannot give the same seeds to what the data creator has made: {}\n  Have it read one part on each "
+    "rank (config['num_shards'], config['rank']), or train on one rank."
+)
 Epochs: TypeAlias = Callable[[int], Any]  # the ``tf.data.Dataset`` of an epoch
 
 
@@ -229,7 +233,12 @@ class CreatedDataset:
         rank = request.rank
         with eagerly():
             refuse_infinite(self.dataset, request.steps, request.purpose)
-            orders, code = self._orders(request.seed, rank.world)
+            try:
+                orders, code = self._orders(request.seed, rank.world)
+            except UsageError as error:
+                if rank.world > 1:
+                    raise UsageError(_NO_GRAPH.format(error)) from error
+                return OwnFeed(lambda epoch: self.dataset)
             if self.own or rank.world == 1:
                 return OwnFeed(orders.epoch)
             even = request.batch_size % rank.world == 0

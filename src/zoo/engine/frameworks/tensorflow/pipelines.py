@@ -67,7 +67,7 @@ def graph_here(dataset: Any) -> bytes:
     try:
         return bytes(_value(lambda: _definition(dataset, _IGNORE), tf.data.experimental.to_variant(dataset)))
     except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
-        raise UsageError(_NO_TRAVELLER.format(_first_line(error))) from error
+        raise UsageError(f"this tf.data.Dataset has no graph: {_first_line(error)}") from error
 
 
 def holds_code(graph: bytes) -> bool:
