@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import random
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
@@ -25,6 +26,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    random_split,
 )
 
 from meeting import Meeting
@@ -236,6 +238,72 @@ def test_a_stream_that_shuffles_does_so_alike_on_every_rank() -> None:
     loader = DataLoader(Stream(20, random=True), 8)
     alone, together, later = (flat(steps_of(loader, world, epoch)) for world, epoch in ((1, 0), (3, 0), (1, 1)))
     assert alone == together != later
+
+
+class Pool(IterableDataset[Any]):
+    """Rows drawn one by one from what is left, with Python's and NumPy's random numbers."""
+
+    def __iter__(self) -> Iterator[Any]:
+        left = np.random.permutation(20).tolist()
+        while left:
+            row = left.pop(random.randrange(len(left)))
+            yield torch.tensor([float(row)]), torch.tensor(row)
+
+
+class Buckets:
+    """A batch sampler of one's own, in an order of Python's."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batches = [list(range(start, start + 4)) for start in range(0, 20, 4)]
+        random.shuffle(batches)
+        return iter(batches)
+
+
+def split(size: int) -> DataLoader[Any]:
+    train, _ = random_split(dataset(25), [20, 5])
+    return DataLoader(train, size, shuffle=True)
+
+
+@pytest.mark.parametrize(
+    "creator",
+    [
+        lambda size: DataLoader(Pool(), size),
+        lambda size: DataLoader(dataset(20), batch_sampler=Buckets()),
+        lambda size: DataLoader(dataset(20), size, shuffle=True),
+        split,
+    ],
+)
+def test_ranks_that_have_drawn_before_draw_alike(creator: Any) -> None:
+    def unlike(size: int) -> Any:  # called on each rank: drawing is the same whatever each has drawn before
+        return creator(size)
+
+    def read(epoch: int, start: int = 0) -> list[int]:
+        return [row for step in flat(steps_of(unlike, 2, epoch, start)) for row in step]
+
+    before = torch.get_rng_state(), random.getstate()
+    first, second = read(0), read(1)
+    np.random.seed(5)
+    random.seed(7)
+    torch.manual_seed(9)
+    assert read(1) == second != first
+    assert len(set(first)) == len(first) == 20 and (set(first) == set(second) or creator is split)
+    assert read(1, start=2) == second[16:]
+    torch.set_rng_state(before[0])
+    random.setstate(before[1])
+
+
+def test_a_program_draws_what_it_would_draw_without() -> None:
+    torch.manual_seed(1)
+    random.seed(1)
+    expected = torch.rand(2).tolist(), random.random()
+    torch.manual_seed(1)
+    random.seed(1)
+    (feed,) = feeds(lambda size: DataLoader(Pool(), size), 1)
+    batches = feed.epoch(0)
+    next(iter(batches))
+    found = torch.rand(1).tolist()
+    next(iter(batches))
+    assert (found + torch.rand(1).tolist(), random.random()) == expected
 
 
 def test_a_creators_stream_is_taken_in_turns() -> None:

@@ -116,6 +116,54 @@ def numbers_or_none(loader: Any) -> list[list[int]]:
     return [[int(record["number"]) for record in batch] if batch else [] for batch in loader]
 
 
+def test_a_rank_without_rows_in_a_step_has_tensors_without_rows(path: str) -> None:
+    import torch
+
+    def empty(**arguments: Any) -> list[Any]:
+        ranks = [{"num_shards": 3, "rank": rank} for rank in range(3)]
+        loaders = [read_as_dataloader(path, config=r, order="plan", batch_size=2, **arguments) for r in ranks]
+        return [batch for loader in loaders for batch in loader if not len(parts(batch)[0])]
+
+    def parts(batch: Any) -> list[Any]:
+        return list(batch.values()) if isinstance(batch, dict) else list(batch)
+
+    for batch in empty(decode=True, columns=["image", "number", "image_id"]):
+        assert (batch["image"].shape, batch["image"].dtype) == ((0, 8, 12, 3), torch.uint8)
+        assert (batch["number"].shape, batch["number"].dtype) == ((0,), torch.int32)
+        assert batch["image_id"] == []
+    pairs = empty(transforms=lambda record: (record["mask"], record["number"]))
+    assert pairs and all([tuple(part.shape) for part in pair] == [(0, 2, 3), (0,)] for pair in pairs)
+    own = empty(collate_fn=lambda records: (np.stack([r["mask"] for r in records]), [r["label"] for r in records]))
+    assert own and all((pair[0].shape, pair[1]) == ((0, 2, 3), []) for pair in own)
+
+
+def test_a_creator_trains_on_the_steps_of_the_plan(path: str) -> None:
+    from zoo.engine.contracts import FeedRequest, Rank
+    from zoo.engine.data.adapters import adapt
+    from zoo.engine.events.sinks import MemorySink
+
+    def create(config: dict[str, Any], batch_size: int) -> Any:
+        rows = batch_size * config.get("num_shards", 1)
+        return read_as_dataloader(
+            path, config=config, order="plan", batch_size=rows, transforms=lambda r: (r["mask"], r["number"])
+        )
+
+    def read(world: int, epoch: int, start: int = 0) -> list[list[int]]:
+        ranks = []
+        for r in range(world):
+            request = FeedRequest(rank=Rank(r, world), features=(), labels=(), batch_size=6, sink=MemorySink())
+            feed = adapt(create).shards.feed(request)
+            next(iter(feed.epoch(0)))  # what was read before does not matter
+            batches = zip(feed.epoch(epoch, start), range(17), strict=False)
+            ranks.append([b.labels[0].tolist() if b.weight else [] for b, _ in batches])
+            feed.close()
+        return [sorted(joined(step)) for step in zip(*ranks, strict=True)]
+
+    alone = read(1, 2)
+    assert sorted(joined(alone)) == list(range(91)) and read(2, 2) == read(3, 2) == alone != read(1, 1)
+    assert read(2, 2, start=3)[:10] == alone[3:13]
+
+
 def test_the_plan_is_the_engines(path: str) -> None:
     chunks = [0, 1, 10, *range(2, 10)]  # row groups come in the order of the files' paths
     groups = [(9 * chunk + at, size) for chunk in chunks for at, size in ([(0, 1)] if chunk == 10 else GROUPS)]

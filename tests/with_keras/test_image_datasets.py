@@ -97,8 +97,83 @@ def test_the_plan_goes_on_where_it_is_told(path: str) -> None:
     first, second = numbers(dataset), numbers(dataset)
     assert first != second and sorted(number for step in second for number in step) == list(range(13))
     assert numbers(steps(start=(1, 1))) == second[1:]
-    with pytest.raises(UsageError, match="tf.data cannot cut a step's rows where ranks share it"):
-        steps(config={"num_shards": 2, "rank": 0})
+
+
+def plan_of(path: str, world: int, **arguments: Any) -> list[list[Any]]:
+    """The elements of each step, by rank."""
+    ranks = [
+        list(load(path, order="plan", config={"num_shards": world, "rank": rank} if world > 1 else None, **arguments))
+        for rank in range(world)
+    ]
+    return [list(step) for step in zip(*ranks, strict=True)]
+
+
+NARROW = {"number": tf.int32, "mask": tf.uint8, "image": tf.string}
+
+
+@pytest.mark.parametrize("transforms", [None, lambda record: {name: record[name] for name in NARROW}])
+def test_ranks_share_each_step_of_the_plan(path: str, transforms: Any) -> None:
+    how = {"types": NARROW, "transforms": transforms, "output_shapes": {"mask": (2, 3)}, "batch_size": 4}
+    read = {world: plan_of(path, world, start=(1, 0), **how) for world in (1, 2, 3)}
+    for steps in read.values():
+        numbers = [sorted(int(n) for part in step for n in part["number"]) for step in steps]
+        assert numbers == [sorted(step[0]["number"].numpy().tolist()) for step in read[1]]
+        for part in (part for step in steps for part in step):
+            assert part["mask"].shape == (len(part["number"]), 2, 3)
+            for row, number in enumerate(part["number"].numpy()):
+                np.testing.assert_array_equal(part["mask"][row], imagesets.mask(number))
+                assert part["image"][row].numpy() == imagesets.encoded(imagesets.picture(number))
+    later = plan_of(path, 3, start=(1, 2), **how)
+    assert [[part["number"].numpy().tolist() for part in step] for step in later] == [
+        [part["number"].numpy().tolist() for part in step] for step in read[3][2:]
+    ]
+
+
+@pytest.mark.parametrize("transforms", [None, lambda record: {name: record[name] for name in NARROW}])
+def test_a_rank_without_rows_in_a_step_has_tensors_without_rows(path: str, transforms: Any) -> None:
+    how = {"types": NARROW, "transforms": transforms, "output_shapes": {"mask": (2, 3)}, "batch_size": 2}
+    parts = [part for step in plan_of(path, 3, **how) for part in step]
+    empty = [part for part in parts if len(part["number"]) == 0]
+    assert empty and sum(len(part["number"]) for part in parts) == 13
+    for part in empty:
+        assert (part["mask"].shape, part["mask"].dtype) == ((0, 2, 3), tf.uint8)
+        assert (part["image"].shape, part["image"].dtype, part["number"].dtype) == ((0,), tf.string, tf.int32)
+
+
+def test_arrays_of_different_shapes_make_no_step(path: str) -> None:
+    boxes = {"types": {"label": tf.float32}, "transforms": lambda record: {"label": record["label"]}}
+    with pytest.raises(tf.errors.OpError, match="'label' has the shapes .* in one step"):
+        plan_of(path, 1, batch_size=4, **boxes)
+
+
+def test_a_creator_trains_on_the_steps_of_the_plan(path: str) -> None:
+    from zoo.engine.contracts import FeedRequest
+    from zoo.engine.data.adapters import adapt
+    from zoo.engine.events.sinks import MemorySink
+    from zoo.engine.values import Rank
+
+    def create(config: dict[str, Any], batch_size: int) -> Any:
+        records = load(path, {"number": tf.int32, "mask": tf.uint8}, config=config, order="plan", batch_size=4)
+        return records.map(lambda record: (record["mask"], record["number"]))
+
+    def read(world: int, epoch: int, start: int = 0) -> list[list[int]]:
+        feeds = [
+            adapt(create).shards.feed(
+                FeedRequest(rank=Rank(r, world), features=(), labels=(), batch_size=4, sink=MemorySink())
+            )
+            for r in range(world)
+        ]
+        for feed in feeds:
+            next(iter(feed.epoch(0)))  # what was read before does not matter
+        ranks = [[batch for batch, _ in zip(feed.epoch(epoch, start), range(5), strict=False)] for feed in feeds]
+        for feed in feeds:
+            feed.close()
+        return [sorted(n for b in step if b.weight for n in b.labels[0].tolist()) for step in zip(*ranks, strict=True)]
+
+    alone = read(1, 2)
+    assert sorted(n for step in alone for n in step) == list(range(13)) and list(map(len, alone)) == [4, 4, 4, 1, 0]
+    assert read(2, 2) == alone != read(1, 1)
+    assert read(2, 2, start=1)[:4] == alone[1:]
 
 
 def test_mistakes_are_told(path: str) -> None:

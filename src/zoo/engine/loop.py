@@ -24,6 +24,7 @@ import numpy as np
 from zoo.engine import checkpoint
 from zoo.engine.collectives import join
 from zoo.engine.contracts import Batch, Collective, Feed, Rank, Replica, Seat, Shards, Sink, State
+from zoo.engine.data.marks import rows_of_step, terms_of
 from zoo.engine.errors import PeerLost, TrainingDiverged
 from zoo.engine.events.events import Checkpointed, EpochEnded, Measured, Regrouped, RunStarted, Tick, Validated
 from zoo.engine.feeding import feed_of
@@ -224,7 +225,7 @@ class _Run:
                 return
             total = batches[0].total
             if total is None:
-                total = int(self.collective.sum(np.array([batches[0].weight], dtype=np.float64))[0])
+                total = rows_of_step(self.collective.sum(terms_of(batches[0])), self.rank.world)
             if total == 0:
                 return
             yield batches, total
@@ -317,10 +318,9 @@ class _Run:
         self.at = replace(self.at, stage=stage, progress=progress or self.at.progress, told=told, **changes)
 
     def _tell_beginning(self) -> None:
-        extent, rank, progress = self.train.extent, self.rank, self.at.progress
+        extent, rank, progress, job = self.train.extent, self.rank, self.at.progress, self.job
         rows, steps = (extent.rows, extent.steps) if extent is not None else (None, None)
         threads = rank.threads, rank.inter_threads
-        job = self.job
         recovery = job.recovery if job.recovery != "checkpoint" or (job.checkpoint_dir and job.checkpoint) else ""
         self._tell(
             RunStarted(

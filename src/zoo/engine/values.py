@@ -130,6 +130,8 @@ class Batch:
         total: rows of this step over all ranks; None where only the ranks together know (a user's own loader).
         row_weights: one number for each row, by which its loss is weighed; None for all alike.
         key: of the random numbers of this pass: (seed, epoch, step, lane); None where the rank's own go on.
+        mark: of what was read before this step of a stream that ranks share in turns, a number the same on all of them;
+            None where nobody compares.
     """
 
     features: tuple[Array, ...]
@@ -138,6 +140,7 @@ class Batch:
     total: int | None = None
     row_weights: Array | None = None
     key: tuple[int, ...] | None = None
+    mark: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

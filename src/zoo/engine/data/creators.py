@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from zoo.engine.contracts import Feed, FeedRequest, Shards
+from zoo.engine.contracts import Batch, Collective, Extent, Feed, FeedRequest, Shards
+from zoo.engine.data import draws
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
 from zoo.engine.jobs import Columns
@@ -29,8 +32,12 @@ _LOADERS: Mapping[str, str] = {  # the module that a loader's class or a base of
     "torch.utils.data": _TORCH,
     "tensorflow.python.data": "zoo.engine.frameworks.tensorflow.datasets:created",
 }
+_GENERATORS: Mapping[
+    str, str
+] = {  # a module that has a generator of its own -> all of those that a creator may draw from
+    "torch": "zoo.engine.frameworks.torch.draws:GENERATORS",
+}
 _UNNAMED = Columns(("x0",), ("y0",))
-_said: ContextVar[list[str] | None] = ContextVar("said", default=None)  # while a creator is called
 
 
 class Maker(Protocol):
@@ -43,11 +50,36 @@ class Maker(Protocol):
         """
 
 
+class Paced(Protocol):
+    """A reader that knows the order of each epoch, and so must be told which one begins."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that is read next, from its first step."""
+
+
+@dataclass
+class _Said:
+    """What readers have said while a creator was called."""
+
+    own: bool = False
+    paced: list[Paced] = field(default_factory=list)
+
+
+_said: ContextVar[_Said | None] = ContextVar("said", default=None)  # while a creator is called
+
+
 def read_own_part() -> None:
     """Told by a reader that reads one rank's part: what a creator that is being called makes of it is not divided."""
     said = _said.get()
     if said is not None:
-        said.append("own")
+        said.own = True
+
+
+def read_by_epochs(reader: Paced) -> None:
+    """Told by a reader whose own order has epochs: if a creator is being called, it is told which one begins."""
+    said = _said.get()
+    if said is not None:
+        said.paced.append(reader)
 
 
 def adapt_creator(
@@ -60,7 +92,8 @@ def adapt_creator(
 
     It is called on each rank, with the rows of a step on this rank, and must make the same loader on all of them,
     unless what it reads from takes the rank's part by itself: of several ranks, each finds ``num_shards``
-    and ``rank`` in `config`. It is not called here: without names, a batch is taken to have one feature and one target.
+    and ``rank`` in `config`. While it is called, Python, NumPy and torch draw the same random numbers on all of them.
+    It is not called here: without names, a batch is taken to have one feature and one target.
     """
     columns = _UNNAMED if features is None else Columns(features, labels or ())
     return Adapted(CreatedShards(data, columns, features is not None, dict(config or {})), columns)
@@ -94,21 +127,33 @@ class CreatedShards:
 
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows)."""
-        return self._made(ROWS).open(index, world)
+        with self._drawing(0, world):
+            made, _ = self._made(ROWS)
+        return made.open(index, world)
 
     def peek(self) -> pa.RecordBatch | None:
         """One or two of the first rows; None where there are none."""
-        return self._made(ROWS).peek()
+        return self._made(ROWS)[0].peek()
 
     def feed(self, request: FeedRequest) -> Feed:
         """The batches of one rank."""
         rank = request.rank
         rows = max(1, len(part_of(range(request.batch_size), rank.index, rank.world)))
         part = {"num_shards": rank.world, "rank": rank.index} if rank.world > 1 else {}
-        return self._made(rows, part).feed(request)
+        with self._drawing(request.seed, rank.world):
+            made, paced = self._made(rows, part)
+        feed = made.feed(request)
+        return PacedFeed(feed, paced) if paced else feed
 
-    def _made(self, rows: int, part: Mapping[str, int] | None = None) -> Shards:
-        said: list[str] = []
+    def _drawing(self, seed: int, world: int) -> AbstractContextManager[None]:
+        """In which the creator is called: of several ranks all draw the same random numbers."""
+        if world == 1:
+            return nullcontext()
+        homes = [home for module, home in _GENERATORS.items() if module in sys.modules]
+        return draws.Draws(seed, _named(homes[0]) if homes else draws.GENERATORS).used()
+
+    def _made(self, rows: int, part: Mapping[str, int] | None = None) -> tuple[Shards, Sequence[Paced]]:
+        said = _Said()
         before = _said.set(said)
         try:
             loader = _called(self.create, {**(part or {}), **self.config}, rows)
@@ -118,9 +163,45 @@ class CreatedShards:
             raise UsageError(
                 f"a data creator must return a torch DataLoader or a tf.data.Dataset. It returned: {type(loader)}"
             )
-        module, _, name = _room_of(type(loader)).partition(":")
-        make: Maker = getattr(importlib.import_module(module), name)
-        return make(loader, self.columns, self.named, rows, bool(said))
+        make: Maker = _named(_room_of(type(loader)))
+        return make(loader, self.columns, self.named, rows, said.own), said.paced
+
+
+@dataclass(frozen=True)
+class PacedFeed:
+    """Batches of readers that are told which epoch begins.
+
+    Attributes:
+        feed: the batches.
+        readers: of them.
+    """
+
+    feed: Feed
+    readers: Sequence[Paced]
+
+    @property
+    def extent(self) -> Extent | None:
+        """Of the feed."""
+        return self.feed.extent
+
+    def settle(self, group: Collective) -> None:
+        """As the feed does."""
+        self.feed.settle(group)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on."""
+        for reader in self.readers:
+            reader.set_epoch(epoch)
+        yield from self.feed.epoch(epoch, start)
+
+    def close(self) -> None:
+        """As the feed does."""
+        self.feed.close()
+
+
+def _named(home: str) -> Any:
+    module, _, name = home.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _room_of(kind: type) -> str:

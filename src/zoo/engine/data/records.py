@@ -59,6 +59,10 @@ class Block(NamedTuple):
     arrays: Mapping[str, np.ndarray]
     rows: int
 
+    def row(self, at: int) -> Block:
+        """One of its rows."""
+        return Block(self.step, {name: array[at : at + 1] for name, array in self.arrays.items()}, 1)
+
 
 @dataclass(frozen=True)
 class RecordFiles:
@@ -175,8 +179,12 @@ class RecordMaker:
             made.close()
             _report(lost)
 
-    def __call__(self, block: Block) -> _Made:
+    def records(self, block: Block) -> list[Record]:
         """The records of one block."""
+        return self(block).records
+
+    def __call__(self, block: Block) -> _Made:
+        """The records of one block, and images that were left out."""
         made = _Made(block.step)
         arrays = {name: array if array.flags.writeable else array.copy() for name, array in block.arrays.items()}
         for row in range(block.rows):

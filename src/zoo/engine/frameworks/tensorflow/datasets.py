@@ -6,8 +6,8 @@ a program's Dataset     travels as TensorFlow's graph of it. Every rank reads it
                         which are cut anew into steps of `batch_size` rows. A shuffle without a seed is given one, or
                         ranks would see different orders: rows would be read twice and others never.
 a creator's Dataset     each rank makes it and takes its own part: of the files where it reads as many as there are
-                        ranks, else of the batches, in turns. Where the pipeline holds Python code, give its shuffles a
-                        seed: they cannot be given one here.
+                        ranks, else of the batches, in turns. All shuffles are given new seeds. Python code draws alike
+                        on all ranks from ``random`` and ``np.random``; whether it gave the same is seen in each step.
 ======================  ==============================================================================================
 
 Elements are ``(x, y)``, ``(x, y, weights)`` or x alone; x and y may be tuples or dicts.
@@ -19,33 +19,42 @@ Leaves: which columns of other data are what (structures), rows in steps (loop).
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import cloudpickle
 import pyarrow as pa
 
 from zoo.engine.contracts import Batch, Collective, Extent, Feed, FeedRequest, Shards
+from zoo.engine.data import draws
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.data.columns import from_array
+from zoo.engine.data.marks import in_turns
 from zoo.engine.errors import DataError, UsageError
+from zoo.engine.frameworks.tensorflow.orders import Orders
 from zoo.engine.frameworks.tensorflow.pipelines import (
     dataset_of,
     elements,
+    files_of_rank,
+    graph_here,
     graph_of,
+    holds_code,
     is_batched,
     is_infinite,
-    part_of_rank,
     refuse_infinite,
-    seeded,
     size_of_batches,
-    with_seeds,
 )
 from zoo.engine.frameworks.tensorflow.process import clear_generated_files, eagerly, library
 from zoo.engine.jobs import Columns
 from zoo.engine.values import part_of
+
+_NO_GRAPH = (
+    "several ranks cannot give the same seeds to what the data creator has made: {}\n  Have it read one part on each "
+    "rank (config['num_shards'], config['rank']), or train on one rank."
+)
+Epochs: TypeAlias = Callable[[int], Any]  # the ``tf.data.Dataset`` of an epoch
 
 
 def adapt_dataset(data: Any, features: tuple[str, ...] | None, labels: tuple[str, ...] | None) -> Adapted:
@@ -116,7 +125,7 @@ class DatasetShards:
     def open(self, index: int, world: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(number of the batch, its rows): every `world`-th batch."""
         with eagerly():
-            batches = self._cut(32, 0)
+            batches = self._cut(self._orders(0, world).epoch(0), 32)
             refuse_infinite(batches, None, "given")
             mine = batches.shard(world, index)
         return _records(mine, self.columns)
@@ -124,20 +133,20 @@ class DatasetShards:
     def peek(self) -> pa.RecordBatch | None:
         """One or two of the first rows; None where there are none."""
         with eagerly():
-            first = self._cut(2, 0).take(1)
+            first = self._cut(self._orders(0, 1).epoch(0), 2).take(1)
         found = next(_records(first, self.columns), None)
         return None if found is None else found[1]
 
     def feed(self, request: FeedRequest) -> Feed:
         """This rank's rows of each step."""
-        with eagerly():
-            batches = self._cut(request.batch_size, request.seed)
-            refuse_infinite(batches, request.steps, request.purpose)
-            return SharedFeed(batches, request)
+        orders = self._orders(request.seed, request.rank.world)
+        return SharedFeed(lambda epoch: self._cut(orders.epoch(epoch), request.batch_size), request)
 
-    def _cut(self, rows: int, seed: int) -> Any:
+    def _orders(self, seed: int, world: int) -> Orders:
+        return Orders(self.graph, _unpickled(self.spec), seed, alike=world > 1)
+
+    def _cut(self, dataset: Any, rows: int) -> Any:
         """The data set in batches of so many rows."""
-        dataset = dataset_of(seeded(self.graph, seed), _unpickled(self.spec))
         return dataset.rebatch(rows) if self.batched else dataset.batch(rows)
 
 
@@ -145,32 +154,30 @@ class SharedFeed:
     """A rank's rows of batches that every rank reads alike.
 
     Args:
-        batches: of a step's rows each.
+        batches: of an epoch, of a step's rows each.
         request: who asks.
 
     Raises:
         DataError: there are no rows.
     """
 
-    def __init__(self, batches: Any, request: FeedRequest) -> None:
+    def __init__(self, batches: Epochs, request: FeedRequest) -> None:
         self._batches, self._rank = batches, request.rank
-        steps = int(batches.cardinality())
+        with eagerly():
+            first = batches(0)
+            refuse_infinite(first, request.steps, request.purpose)
+            steps = int(first.cardinality())
         if steps == 0:
             raise DataError(f"the {request.purpose} data set has no rows.")
         self.extent: Extent | None = None
-        self._begun = 0
 
     def settle(self, group: Collective) -> None:
         """Nothing: a rank's rows of a batch follow from its number."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
-        while self._begun < epoch:  # a shuffle draws anew for each epoch: those before this one must have drawn
-            next(elements(self._batches), None)
-            self._begun += 1
-        self._begun = epoch + 1
         with eagerly():
-            rest = self._batches.skip(start)
+            rest = self._batches(epoch).skip(start)
         for element in elements(rest):
             batch = _batch(element)
             mine = part_of(range(batch.weight), self._rank.index, self._rank.world)
@@ -207,7 +214,7 @@ class CreatedDataset:
         """(number of the batch, its rows): every `world`-th batch."""
         with eagerly():
             refuse_infinite(self.dataset, None, "given")
-            mine = self.dataset.shard(world, index)
+            mine = self._part(index, world) if world > 1 else self.dataset
         return _records(mine, self._columns())
 
     def peek(self) -> pa.RecordBatch | None:
@@ -218,15 +225,43 @@ class CreatedDataset:
         return None if found is None else found[1].slice(0, 2)
 
     def feed(self, request: FeedRequest) -> Feed:
-        """This rank's own batches."""
+        """This rank's own batches.
+
+        Raises:
+            UsageError: there are several ranks, and the data set has no graph that could be given seeds.
+        """
+        rank = request.rank
         with eagerly():
             refuse_infinite(self.dataset, request.steps, request.purpose)
-            rank, dataset = request.rank, with_seeds(self.dataset, request.seed)
-            if self.own:
-                return OwnFeed(dataset)
-            if request.batch_size % rank.world:  # ranks were asked for different numbers of rows, and take turns
-                dataset = dataset.rebatch(-(-request.batch_size // rank.world))
-            return OwnFeed(part_of_rank(dataset, rank.index, rank.world))
+            try:
+                orders, code = self._orders(request.seed, rank.world)
+            except UsageError as error:
+                if rank.world > 1:
+                    raise UsageError(_NO_GRAPH.format(error)) from error
+                return OwnFeed(lambda epoch: self.dataset)
+            if self.own or rank.world == 1:
+                return OwnFeed(orders.epoch)
+            even = request.batch_size % rank.world == 0
+            rows = (
+                None if even else -(-request.batch_size // rank.world)
+            )  # asked for different numbers, ranks take turns
+            whole = _Rebatched(orders.epoch, rows)
+            files = None if code else files_of_rank(whole(0), rank.index, rank.world)
+            if files is not None:
+                return OwnFeed(Orders(graph_here(files), files.element_spec, request.seed, anew=True).epoch)
+        return TurnsFeed(whole, request) if code else OwnFeed(lambda epoch: whole(epoch).shard(rank.world, rank.index))
+
+    def _part(self, index: int, world: int) -> Any:
+        orders, code = self._orders(0, world)
+        if code:
+            draws.seed_all(0)
+        return orders.epoch(0).shard(world, index)
+
+    def _orders(self, seed: int, world: int) -> tuple[Orders, bool]:
+        """Its orders; whether Python code takes part."""
+        graph = graph_here(self.dataset)
+        orders = Orders(graph, self.dataset.element_spec, seed, anew=True, alike=world > 1, keep=self.dataset)
+        return orders, holds_code(graph)
 
     def _columns(self) -> Columns:
         x, y, _ = _parts(self.dataset.element_spec)
@@ -235,12 +270,24 @@ class CreatedDataset:
         return Columns(*(own if len(own) == len(found) else found for own, found in pairs))
 
 
+@dataclass(frozen=True)
+class _Rebatched:
+    """Epochs in batches of `rows`; None for the batches that there are."""
+
+    epochs: Epochs
+    rows: int | None
+
+    def __call__(self, epoch: int) -> Any:
+        dataset = self.epochs(epoch)
+        return dataset if self.rows is None else dataset.rebatch(self.rows)
+
+
 class OwnFeed:
     """A rank's own batches; empty ones follow without end, for the ranks may have different numbers of them."""
 
     extent: Extent | None = None
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: Epochs) -> None:
         self._batches = batches
 
     def settle(self, group: Collective) -> None:
@@ -249,10 +296,37 @@ class OwnFeed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from step `start` on."""
         with eagerly():
-            rest = self._batches.skip(start)
+            rest = self._batches(epoch).skip(start)
         yield from map(_batch, elements(rest))
         while True:
             yield Batch((), (), 0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class TurnsFeed:
+    """Every `world`-th batch of what Python code gives on each rank; marks tell whether it gives the same on all.
+
+    Args:
+        batches: of an epoch, all of them.
+        request: who asks.
+    """
+
+    extent: Extent | None = None
+
+    def __init__(self, batches: Epochs, request: FeedRequest) -> None:
+        self._batches, self._rank, self._seed = batches, request.rank, request.seed
+
+    def settle(self, group: Collective) -> None:
+        """Nothing: which batches are a rank's own follows from its number."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from step `start` on; the process's Python and NumPy draw anew."""
+        draws.seed_all(draws.number(self._seed, epoch))
+        with eagerly():
+            rest = self._batches(epoch).skip(start * self._rank.world)
+        yield from in_turns(elements(rest), self._rank.index, self._rank.world, _batch)
 
     def close(self) -> None:
         """Nothing is held."""

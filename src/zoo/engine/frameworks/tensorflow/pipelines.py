@@ -2,59 +2,77 @@
 
 In a program that makes graphs (``tf.compat.v1``) a pipeline is part of one; elsewhere it is there at once. Both travel.
 
-Owns: that; seeds of shuffles; files or batches for each rank.
-Leaves: rows and steps (datasets).
+Owns: that; files for each rank.
+Leaves: seeds and orders (orders), rows and steps (datasets).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
-
-import numpy as np
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.tensorflow.process import eagerly, library
 
 _BATCHED = ("BatchDataset", "PaddedBatchDataset", "RebatchDataset")
 _UNBATCHED = ("UnbatchDataset", "FlatMapDataset", "InterleaveDataset")
-_SHUFFLES = {  # operation: the one that keeps its seeds itself
-    "ShuffleDataset": "ShuffleDataset",
-    "ShuffleDatasetV3": "ShuffleDataset",
-    "ShuffleAndRepeatDatasetV2": "ShuffleAndRepeatDataset",
-}
 _CODE = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
-_HELD = ("HashTable", "HashTableV2", "VarHandleOp", "VariableV2")
+_TABLES = ("HashTable", "HashTableV2")
+_VARIABLES = ("VarHandleOp", "VariableV2")
 _IGNORE, _FAIL = 1, 2  # what to do with a pipeline that has a state, e.g. how many random numbers it has drawn
 _READERS = ("TextLineDataset", "TFRecordDataset", "FixedLengthRecordDataset")
 _INFINITE = (
     "the {} data set never ends. Leave repeat() out (epochs repeat it), or say how many steps an epoch has: "
     "steps_per_epoch=..., validation_steps=..."
 )
+_NO_TRAVELLER = (
+    "this tf.data.Dataset cannot travel to the ranks: {}\n  It holds Python code (py_function, numpy_function, "
+    "from_generator) or a resource of this process. Give a function that makes it there: "
+    "fit(data=lambda config, batch_size: make_dataset()...)."
+)
+_MARK = "_zoo_batches"
 _END = object()
 _WHY = "the data is a tf.data.Dataset"
 
 
 def graph_of(dataset: Any) -> bytes:
-    """TensorFlow's graph of a pipeline, serialised.
+    """TensorFlow's graph of a pipeline, serialised, as it can travel.
 
     Raises:
         UsageError: it cannot travel: it holds Python code, or a resource of this process.
     """
     tf = library(_WHY)
-    variant = tf.data.experimental.to_variant(dataset)
-    try:
-        found = bytes(_value(lambda: _definition(dataset, _IGNORE), variant))
-        if any(node.op in _CODE or node.op.endswith(_HELD) for node in _nodes(tf.compat.v1.GraphDef.FromString(found))):
-            found = bytes(_value(lambda: _definition(dataset, _FAIL), variant))  # says what it is
+    found = graph_here(dataset)
+    nodes = _nodes(tf.compat.v1.GraphDef.FromString(found))
+    held = next((node.op for node in nodes if node.op in _CODE or node.op.endswith(_VARIABLES)), None)
+    if held is not None:
+        raise UsageError(_NO_TRAVELLER.format(f"{held} works in this process only."))
+    if not any(node.op.endswith(_TABLES) for node in nodes):
         return found
+    try:
+        return bytes(_value(lambda: _definition(dataset, _FAIL), tf.data.experimental.to_variant(dataset)))
     except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
-        raise UsageError(
-            f"this tf.data.Dataset cannot travel to the ranks: {_first_line(error)}\n  It holds Python code "
-            "(py_function, numpy_function, from_generator) or a resource of this process. Give a function that makes "
-            "it there: fit(data=lambda config, batch_size: make_dataset()...)."
-        ) from error
+        raise UsageError(_NO_TRAVELLER.format(_first_line(error))) from error
+
+
+def graph_here(dataset: Any) -> bytes:
+    """TensorFlow's graph of a pipeline, as this process can use it while the data set is there.
+
+    Python code stays the program's own; tables and variables are copied.
+
+    Raises:
+        UsageError: an operation that has no graph.
+    """
+    tf = library(_WHY)
+    try:
+        return bytes(_value(lambda: _definition(dataset, _IGNORE), tf.data.experimental.to_variant(dataset)))
+    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError) as error:
+        raise UsageError(f"this tf.data.Dataset has no graph: {_first_line(error)}") from error
+
+
+def holds_code(graph: bytes) -> bool:
+    """Whether Python code takes part."""
+    return any(node.op in _CODE for node in _nodes(library(_WHY).compat.v1.GraphDef.FromString(graph)))
 
 
 def _definition(dataset: Any, policy: int) -> Any:
@@ -84,17 +102,6 @@ def dataset_of(graph: bytes, spec: Any) -> Any:
     return tf.data.experimental.from_variant(tf.raw_ops.DatasetFromGraph(graph_def=graph), spec)
 
 
-def with_seeds(dataset: Any, seed: int) -> Any:
-    """The data set with new seeds for its shuffles; itself where it holds Python code, which no graph can tell.
-
-    Those that it has may come from TensorFlow's global seed, and so from how much each rank has drawn before.
-    """
-    try:
-        return dataset_of(seeded(graph_of(dataset), seed, anew=True), dataset.element_spec)
-    except UsageError:
-        return dataset
-
-
 def elements(dataset: Any) -> Iterator[Any]:
     """Its elements as numpy arrays. Between them the caller's own mode is on."""
     with eagerly():
@@ -107,49 +114,20 @@ def elements(dataset: Any) -> Iterator[Any]:
         yield element
 
 
-def seeded(graph: bytes, seed: int, *, anew: bool = False) -> bytes:
-    """The graph with shuffles that draw from seeds of its own, and not from a resource of the process that made it.
-
-    A shuffle without a seed gets one (`anew`: each of them does), so that every rank shuffles alike; so do operations
-    that draw random numbers.
-    """
-    tf = library(_WHY)
-    definition = tf.compat.v1.GraphDef.FromString(graph)
-    for node in _nodes(definition):
-        if "seed" in node.attr and "seed2" in node.attr and (anew or not (node.attr["seed"].i or node.attr["seed2"].i)):
-            node.attr["seed"].i, node.attr["seed2"].i = map(int, _drawn(f"{seed}/{node.name}"))
-    nodes = {node.name: node for node in definition.node}
-    for number, node in enumerate(list(definition.node)):
-        if node.op not in _SHUFFLES:
-            continue
-        node.op = _SHUFFLES[node.op]
-        del node.input[4:]
-        seeds = [nodes[name.split(":")[0]].attr["value"].tensor for name in node.input[2:4]]
-        if not anew and any(tf.make_ndarray(one) for one in seeds):
-            continue
-        for place, value in enumerate(_drawn(f"{seed}/{number}")):
-            made = definition.node.add(op="Const", name=f"{node.name}/zoo_seed_{place}")
-            made.attr["dtype"].type = tf.int64.as_datatype_enum
-            made.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int64, ()))
-            node.input[2 + place] = made.name
-    return bytes(definition.SerializeToString())
-
-
-def _drawn(text: str) -> np.ndarray:
-    """Two seeds."""
-    return np.frombuffer(hashlib.sha256(text.encode()).digest()[:16], np.int64) >> 1
-
-
 def _nodes(definition: Any) -> list[Any]:
     return [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
 
 
-def part_of_rank(dataset: Any, index: int, world: int) -> Any:
-    """Rank `index`'s part of a data set that all ranks have made alike: files where there are enough, else batches."""
-    if world == 1:
-        return dataset
-    if not _reads_files(dataset):
-        return dataset.shard(world, index)
+def files_of_rank(dataset: Any, index: int, world: int) -> Any:
+    """What rank `index` reads of a pipeline that all ranks have made alike, where each can have files of its own.
+
+    Returns:
+        a ``tf.data.Dataset``; None where no files are read, or fewer than there are ranks.
+    """
+    definition = library(_WHY).compat.v1.GraphDef.FromString(graph_here(dataset))
+    nodes = _nodes(definition)
+    if any(node.op in _CODE for node in nodes) or not any(node.op.startswith(_READERS) for node in nodes):
+        return None  # Python code hides what is read
     tf = library(_WHY)
     v1 = tf.compat.v1.data
     by_files = 1
@@ -163,17 +141,8 @@ def part_of_rank(dataset: Any, index: int, world: int) -> Any:
             auto_shard_policy=by_files,
         )
     except tf.errors.OpError:  # fewer files than ranks
-        return dataset.shard(world, index)
+        return None
     return tf.data.experimental.from_variant(variant, dataset.element_spec)
-
-
-def _reads_files(dataset: Any) -> bool:
-    """Whether an operation reads files; False where Python code hides what is done."""
-    try:
-        definition = library(_WHY).compat.v1.GraphDef.FromString(graph_of(dataset))
-    except UsageError:
-        return False
-    return any(node.op.startswith(_READERS) for node in _nodes(definition))
 
 
 def is_batched(dataset: Any) -> bool:
@@ -194,11 +163,17 @@ def operations(dataset: Any) -> Iterator[str]:
         yield type(one).__name__.strip("_").removesuffix("Dataset").removeprefix("Parallel")
 
 
+def made_of_batches(dataset: Any) -> Any:
+    """The data set, of which `is_batched` is to know that its elements are batches, however they were made."""
+    setattr(dataset, _MARK, True)
+    return dataset
+
+
 def _batching(dataset: Any) -> Any:
     """The last operation that makes or undoes batches, if it makes them."""
     for one in _stages(dataset):
         kind = type(one).__name__
-        if kind.endswith(_BATCHED):
+        if kind.endswith(_BATCHED) or hasattr(one, _MARK):
             return one
         if kind.endswith(_UNBATCHED):
             return None

@@ -21,6 +21,7 @@ from zoo.engine.data.ahead import Ahead
 from zoo.engine.data.fields import RecordField
 from zoo.engine.data.records import Block, RecordMaker
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
+from zoo.engine.frameworks.tensorflow.pipelines import made_of_batches
 from zoo.engine.frameworks.tensorflow.process import library
 
 Blocks: TypeAlias = Callable[[], Iterator[Block]]
@@ -37,15 +38,19 @@ class Elements:
         types: of each column; those of `tf.DType`, or its names.
         shapes: of some columns.
         transforms: record -> record, in Python; None for none.
+        steps: whether an element is a whole block of rows, as a batch; else each is a row.
     """
 
     types: Mapping[str, Any]
     shapes: Mapping[str, Any]
     transforms: Callable[[dict[str, Any]], Any] | None = None
+    steps: bool = False
 
 
 def dataset_of_records(blocks: Blocks, fields: Sequence[RecordField], elements: Elements) -> Any:
     """A dict of tensors for each record: images as scalar strings of encoded bytes, arrays as they were written.
+
+    For each block, where `elements` says so: its records together, or, of a block without rows, tensors without rows.
 
     Args:
         blocks: begins to read anew.
@@ -71,7 +76,26 @@ def dataset_of_records(blocks: Blocks, fields: Sequence[RecordField], elements: 
     }
     rows = tf.data.Dataset.from_generator(_Sending(blocks, tuple(fields)), output_signature=signature)
     made = partial(_element, fields=tuple(fields), types=types, shapes=elements.shapes)
-    return rows.prefetch(2).unbatch().map(tf.autograph.experimental.do_not_convert(made))
+    made = tf.autograph.experimental.do_not_convert(made)
+    if not elements.steps:
+        return rows.prefetch(2).unbatch().map(made)
+    whole = tf.autograph.experimental.do_not_convert(partial(_together, made=made))
+    return made_of_batches(rows.prefetch(2).flat_map(whole))
+
+
+def _together(block: Mapping[str, Any], made: Callable[[Any], Any]) -> Any:
+    """A data set of one element: the records of a block."""
+    tf = library()
+    count = tf.shape(next(iter(block.values())), tf.int64)[0]
+    records = tf.data.Dataset.from_tensor_slices(block).map(made)
+    nothing = {name: tf.zeros(_no_rows(spec.shape), spec.dtype) for name, spec in records.element_spec.items()}
+    instead = tf.data.Dataset.from_tensors(nothing).take(tf.cast(count == 0, tf.int64))
+    return records.batch(tf.maximum(count, 1)).concatenate(instead)
+
+
+def _no_rows(shape: Any) -> tuple[int, ...]:
+    """The shape of no records of this shape: 0 where it is not known."""
+    return (0, *(size or 0 for size in (shape.as_list() if shape.rank is not None else ())))
 
 
 def _dtype(name: str, said: Any, tf: Any) -> Any:
@@ -169,8 +193,20 @@ def _transformed(
         for record in chain.from_iterable(maker.steps(blocks(), Ahead(threads=1))):
             yield _transformed_record(transforms(record), types)
 
+    def steps() -> Iterator[Any]:
+        maker = RecordMaker(tuple(fields))
+        for step in maker.steps(blocks(), Ahead(threads=1)):
+            made = [_transformed_record(transforms(record), types) for record in step]
+            yield {name: _stacked(name, [one[name] for one in made], spec) for name, spec in signature.items()}
+
     signature = {name: tf.TensorSpec(elements.shapes.get(name), dtype) for name, dtype in types.items()}
-    return tf.data.Dataset.from_generator(records, output_signature=signature).prefetch(16)
+    if not elements.steps:
+        return tf.data.Dataset.from_generator(records, output_signature=signature).prefetch(16)
+    batched = {
+        name: tf.TensorSpec(None if spec.shape.rank is None else (None, *spec.shape), spec.dtype)
+        for name, spec in signature.items()
+    }
+    return made_of_batches(tf.data.Dataset.from_generator(steps, output_signature=batched).prefetch(2))
 
 
 def _transformed_record(made: Any, types: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,3 +228,24 @@ def _transformed_record(made: Any, types: Mapping[str, Any]) -> dict[str, Any]:
                 "cut off. Round it, or say a floating type."
             )
     return dict(made)
+
+
+def _stacked(name: str, values: list[Any], spec: Any) -> np.ndarray:
+    """The values of a column, as an array with rows.
+
+    Raises:
+        DataError: they have different shapes.
+    """
+    dtype = np.dtype(object) if spec.dtype == library().string else spec.dtype.as_numpy_dtype
+    if not values:
+        return np.zeros(_no_rows(spec.shape), dtype)
+    if all(isinstance(value, bytes | str) for value in values):
+        return _objects(iter(values))
+    arrays = [np.asarray(value, dtype) for value in values]
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise DataError(
+            f"'{name}' has the shapes {shapes[0]} and {shapes[1]} in one step. Bring them to one size in transforms, "
+            "or give batch_size=1 and batch the records with padded_batch."
+        )
+    return np.stack(arrays)

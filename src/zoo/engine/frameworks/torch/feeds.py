@@ -7,7 +7,7 @@ Leaves: reading them (torch's DataLoader, with the user's workers and collate fu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,16 @@ from torch.utils.data import (
 )
 
 from zoo.engine.contracts import Batch, Collective, Extent, FeedRequest
+from zoo.engine.data.draws import Draws, number
+from zoo.engine.data.marks import in_turns
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.torch.batches import divide
+from zoo.engine.frameworks.torch.draws import GENERATORS
 from zoo.engine.frameworks.torch.tensors import rows_of
 from zoo.engine.jobs import Columns
 from zoo.engine.values import part_of
+
+_END = object()
 
 
 class MappedFeed:
@@ -92,7 +97,7 @@ class MappedFeed:
     def _steps(self, epoch: int) -> Iterator[tuple[list[int], int]]:
         """(indices of this rank's rows, rows over all ranks) of each step."""
         rank, loader = self._request.rank, self._loader
-        seed = _seed(self._request.seed, epoch)
+        seed = number(self._request.seed, epoch)
         if not _is_plain(loader):
             batches = [list(batch) for batch in _drawn(loader.batch_sampler, seed)]  # type: ignore[arg-type]
             groups = [batches[i : i + rank.world] for i in range(0, len(batches), rank.world)]
@@ -132,20 +137,23 @@ class StreamFeed:
         for part in filter(lambda part: hasattr(part, "set_epoch"), parts):
             part.set_epoch(epoch)  # type: ignore[union-attr]
         index, world = self._rank.index, self._rank.world
-        batches = _begun(self._loader, _seed(self._seed, epoch))
+        batches = alike(self._loader, number(self._seed, epoch))
         if self._mode == "share":
             for batch in islice(batches, start, None):
                 yield self._part(*divide(batch, self._names))
             return
-        first, stride = (start, 1) if self._mode == "own" else (start * world + index, world)
-        for batch in islice(batches, first, None, stride):
-            features, labels = divide(batch, self._names)
-            yield Batch(features, labels, rows_of(features))
+        if self._mode == "turns" and world > 1:
+            yield from in_turns(islice(batches, start * world, None), index, world, self._whole)
+        yield from map(self._whole, islice(batches, start, None))
         while True:
             yield Batch((), (), 0)
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _whole(self, batch: Any) -> Batch:
+        features, labels = divide(batch, self._names)
+        return Batch(features, labels, rows_of(features))
 
     def _part(self, features: tuple[Any, ...], labels: tuple[Any, ...]) -> Batch:
         """This rank's rows of a batch that every rank has read."""
@@ -157,13 +165,17 @@ class StreamFeed:
         return Batch(_cut(features, cut), _cut(labels, cut), len(mine), rows)
 
 
-def _begun(loader: Iterable[Any], seed: int) -> Iterator[Any]:
-    """The batches of a loader that drew its random numbers, at its first batch, from `seed`: alike on every rank."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+def alike(loader: Iterable[Any], seed: int) -> Iterator[Any]:
+    """The batches of a loader that draws from a line of random numbers of its own: alike on every rank."""
+    line = Draws(seed, GENERATORS)
+    with line.used():
         batches = iter(loader)
-        first = list(islice(batches, 1))
-    return chain(first, batches)
+    while True:
+        with line.used():
+            batch = next(batches, _END)
+        if batch is _END:
+            return
+        yield batch
 
 
 def is_mapped(loader: Any) -> bool:
@@ -182,10 +194,6 @@ def _is_plain(loader: DataLoader[Any]) -> bool:
     return loader.batch_size is not None and type(loader.batch_sampler) is BatchSampler
 
 
-def _seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
 def _order(loader: DataLoader[Any], seed: int, shuffle: bool) -> Any:
     """The indices of an epoch: a range, a tensor or a list."""
     sampler, rows = loader.sampler, len(loader.dataset)  # type: ignore[arg-type]
@@ -201,8 +209,7 @@ def _drawn(sampler: Iterable[Any], seed: int) -> list[Any]:
     """What a sampler draws with the random numbers of `seed`, the same on every rank."""
     inner: Any = getattr(sampler, "sampler", sampler)
     own = getattr(inner, "generator", None)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with Draws(seed, GENERATORS).used():
         if own is None:
             return list(sampler)
         inner.generator = torch.Generator().manual_seed(seed)

@@ -33,7 +33,7 @@ from zoo.engine.data.adapters import Adapted
 from zoo.engine.data.creators import ROWS
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch.batches import divide, record_of
-from zoo.engine.frameworks.torch.feeds import MappedFeed, StreamFeed, is_mapped, reader_of, unshuffled
+from zoo.engine.frameworks.torch.feeds import MappedFeed, StreamFeed, alike, is_mapped, reader_of, unshuffled
 from zoo.engine.jobs import Columns
 
 
@@ -116,7 +116,7 @@ class LoaderShards:
             numbered: Iterable[tuple[int, Any]] = enumerate(reader_of(loader, chunks, loader.num_workers))
             numbered = ((index + number * world, batch) for number, batch in numbered)
         else:
-            numbered = islice(enumerate(loader), index, None, world)
+            numbered = islice(enumerate(loader if world == 1 else alike(loader, 0)), index, None, world)
         for number, batch in numbered:
             yield number, record_of(divide(batch, self._names), self._columns)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -63,7 +63,7 @@ def loader_of(files: RecordFiles, maker: RecordMaker, request: LoaderRequest) ->
         dataset: IterableDataset[Any] = FileRecords(files, maker, request)
         return DataLoader(dataset, request.batch_size, num_workers=request.workers, collate_fn=collate)
     steps = PlannedSteps(files.planned(request.plan), maker, request)
-    return DataLoader(steps, batch_size=None, collate_fn=Collating(collate))
+    return DataLoader(steps, batch_size=None, collate_fn=Collating(collate, steps.example))
 
 
 class FileRecords(IterableDataset[Any]):
@@ -116,6 +116,14 @@ class PlannedSteps(IterableDataset[Any]):
     def __len__(self) -> int:
         return self._planned.steps
 
+    def example(self) -> list[Any]:
+        """One record of this rank; none where it has none that can be decoded."""
+        transforms = self._request.transforms
+        maker = replace(self._maker, skip=True)
+        blocks = (block.row(at) for block in self._planned.blocks(0) for at in range(block.rows))
+        found = next((made for made in map(maker.records, blocks) if made), [])
+        return found if transforms is None else [transforms(record) for record in found]
+
     def __iter__(self) -> Iterator[list[Any]]:
         if (worker := get_worker_info()) is not None and worker.num_workers > 1:
             raise UsageError(
@@ -132,17 +140,33 @@ class PlannedSteps(IterableDataset[Any]):
 
 @dataclass(frozen=True, slots=True)
 class Collating:
-    """Makes a batch of a step's records; of none an empty dict.
+    """Makes a batch of a step's records; of none, one like the others without rows.
 
     Attributes:
         collate: records -> batch.
+        example: a record, or none.
     """
 
     collate: Callable[[list[Any]], Any]
+    example: Callable[[], list[Any]]
 
     def __call__(self, records: list[Any]) -> Any:
-        """The batch."""
-        return self.collate(records) if records else {}
+        """The batch; an empty dict on a rank that has no records at all."""
+        if records:
+            return self.collate(records)
+        some = self.example()
+        return _without_rows(self.collate(some), self.collate(some * 2)) if some else {}
+
+
+def _without_rows(one: Any, two: Any) -> Any:
+    """What `collate` would make of no record, from what it makes of one and of two: what has grown are rows."""
+    if isinstance(one, Mapping):
+        return {name: _without_rows(one[name], two[name]) for name in one}
+    if isinstance(one, list | tuple) and len(one) == len(two):
+        parts = [_without_rows(*pair) for pair in zip(one, two, strict=True)]
+        return parts if isinstance(one, list) else type(one)(*parts) if hasattr(one, "_fields") else tuple(parts)
+    grown = hasattr(one, "__len__") and hasattr(one, "__getitem__") and len(one) != len(two)
+    return one[:0] if grown else one
 
 
 def collated(records: list[Any]) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 from zoo.engine import storage
 from zoo.engine.data import images
-from zoo.engine.data.creators import read_own_part
+from zoo.engine.data.creators import read_by_epochs, read_own_part
 from zoo.engine.data.fields import RecordField
 from zoo.engine.data.records import PlanRequest, RecordFiles, RecordMaker, chosen
 from zoo.engine.errors import DataError, UsageError
@@ -186,7 +186,8 @@ def read_as_tfdataset(
         output_shapes: of some columns, which TensorFlow then knows without looking.
         transforms: record -> record in Python, called for each; `output_types` are then those of what it returns, and
             all columns are read. Functions for TensorFlow's own threads go to ``.map`` of the data set.
-        batch_size: above 1, records are batched.
+        batch_size: above 1, records are batched. In the order of the plan these are rows of a step over all ranks, and
+            an element is this rank's share of a step, tensors without rows where it has none in it.
         order: ``"files"``, as they were written; ``"plan"``: as `read_as_dataloader` says.
         shuffle: in the order of the plan, whether rows are permuted.
         seed: of the plan.
@@ -207,19 +208,14 @@ def read_as_tfdataset(
     if request.config.num_shards > 1:
         read_own_part()
     found = ImageSet.open(path, None if transforms is not None else list(output_types), "output_types")
-    if order == "plan" and request.config.num_shards > 1 and batch_size > 1:
-        raise UsageError(
-            "tf.data cannot cut a step's rows where ranks share it: each has a few more or fewer. Give batch_size=1 "
-            "and batch the records, or take read_parquet('dataloader', ...), or give the path to fit()."
-        )
+    steps = order == "plan" and batch_size > 1
+    blocks: Any = partial(found.records.blocks, request.config.parts(found.chunks)) if order == "files" else None
     if order == "plan":
         blocks = _Epochs(found.records, request.plan(shuffle, seed, memory), start or (0, 0))
-    else:
-        blocks = partial(found.records.blocks, request.config.parts(found.chunks))
-    dataset = dataset_of_records(
-        blocks, found.records.fields, Elements(dict(output_types), dict(output_shapes or {}), transforms)
-    )
-    return dataset.batch(batch_size) if batch_size > 1 else dataset
+        read_by_epochs(blocks)
+    elements = Elements(dict(output_types), dict(output_shapes or {}), transforms, steps)
+    dataset = dataset_of_records(blocks, found.records.fields, elements)
+    return dataset.batch(batch_size) if batch_size > 1 and not steps else dataset
 
 
 def read_as_dataloader(
@@ -242,7 +238,7 @@ def read_as_dataloader(
 
     With ``order="plan"`` the loader gives the steps of the engine's plan: `batch_size` rows over ALL ranks, the same
     rows in a step for any number of ranks, and another order in each epoch. The rank reads its row groups once, and
-    keeps their bytes in memory or, beyond `memory`, on disk. A step in which it has no rows gives an empty dict.
+    keeps their bytes in memory or, beyond `memory`, on disk. A step in which it has no rows gives a batch without rows.
 
     Args:
         path: of the set, local or a URL.
@@ -343,6 +339,11 @@ class _Epochs:
         self._records, self._plan = records, plan
         self._epoch, self._step = start
         self._planned: Any = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that is read next, from its first step; where it is the same as before nothing changes."""
+        if epoch != self._epoch:
+            self._epoch, self._step = epoch, 0
 
     def __call__(self) -> Any:
         if self._planned is None:
