@@ -62,8 +62,10 @@ def local_path(url: str) -> Path:
 def masked(text: str) -> str:
     """`text` with every URL's user, password and query, every ``password=``, and AWS's secrets replaced by ``***``."""
     for name in filesystems.SECRETS:
-        if os.environ.get(name):
-            text = text.replace(os.environ[name], "***")
+        if secret := os.environ.get(name):
+            text = text.replace(secret, "***")
+    if "://" not in text and "=" not in text:
+        return text
     return _SECRET.sub(r"\1***", _QUERY.sub(r"\1?***", _USER.sub(r"\1\2***@", text)))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -33,7 +33,8 @@ GROUP_BYTES = 8 << 20
 _PAGE_ROWS = 16  # after as many a page of 1 MB or more ends; else it would be the row group, and a reader holds a page
 _NOTE = b"zoo.chunk"
 _THREADS = 8  # of one task: a file of a remote store takes long to come, and little work
-_AHEAD = 24
+_NEAR_THREADS = 2  # a file of a local disk comes at once: more threads would wait for Python's lock
+_AHEAD = 64
 _AHEAD_BYTES = 64 << 20
 _EXAMPLES = 5
 _LARGEST = (1 << 31) - 1 - GROUP_BYTES  # bytes of one cell; a column of a row group has 2 GB at most, in Arrow
@@ -161,34 +162,58 @@ def written_already(order: Order, number: int, digest: str) -> Written | None:
 def _read(order: Order, jobs: Iterable[Job], skipping: _Skipping) -> Iterator[Record]:
     """Records with their pictures' bytes, in order; broken ones are counted or raised."""
 
-    def run(job: Job) -> Record:
-        return {name: _picked(value, order) for name, value in job().items()}
+    def run(pack: Sequence[Job]) -> list[Record | _BrokenImage]:
+        return [_made(job, order) for job in pack]
 
     with ThreadPoolExecutor(_THREADS, "zoo-images") as pool:
-        for answer in _ahead(pool, run, jobs):
-            try:
-                yield answer.result()
-            except _BrokenImage as broken:
-                if order.errors != "skip":
-                    raise DataError(f"{broken} errors='skip' leaves such images out and counts them.") from None
-                skipping.add(str(broken))
+        for made in _ahead(pool, run, jobs):
+            if not isinstance(made, _BrokenImage):
+                yield made
+            elif order.errors == "skip":
+                skipping.add(str(made))
+            else:
+                raise DataError(f"{made} errors='skip' leaves such images out and counts them.")
 
 
-def _ahead(pool: Executor, run: Callable[[Job], Record], jobs: Iterable[Job]) -> Iterator[Future[Record]]:
-    """The answers in the order of the jobs; as many are under way as fit the memory, going by the last one's size."""
-    coming, under_way, most = iter(jobs), deque[Future[Record]](), 1
+def _ahead(
+    pool: Executor, run: Callable[[Sequence[Job]], list[Record | _BrokenImage]], jobs: Iterable[Job]
+) -> Iterator[Record | _BrokenImage]:
+    """The records in the order of the jobs; as many are under way as fit the memory, going by the last one's size.
+
+    A thread takes some at once: where files are small and near, handing them over takes longer than reading them.
+    """
+    coming, under_way = iter(jobs), deque[tuple[Future[list[Record | _BrokenImage]], int]]()
+    count, most, at_once = 0, 1, 1
     try:
         while True:
-            under_way.extend(pool.submit(run, job) for job in islice(coming, max(0, most - len(under_way))))
+            while count < most and (pack := list(islice(coming, min(most - count, at_once)))):
+                under_way.append((pool.submit(run, pack), len(pack)))
+                count += len(pack)
             if not under_way:
                 return
-            first = under_way.popleft()
-            if first.exception() is None:
-                most = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, size_of(first.result()))))
-            yield first
+            first, done = under_way.popleft()
+            count -= done
+            for made in first.result():
+                if not isinstance(made, _BrokenImage):
+                    most, at_once = _reach(made)
+                yield made
     finally:
-        for one in under_way:
+        for one, _ in under_way:
             one.cancel()
+
+
+def _reach(last: Record) -> tuple[int, int]:
+    """(records under way, records that a thread takes at once), going by the last one."""
+    most = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, size_of(last))))
+    is_near = all(storage.is_local(value.url) for value in last.values() if isinstance(value, Picture))
+    return most, max(1, most // (_NEAR_THREADS if is_near else _THREADS))
+
+
+def _made(job: Job, order: Order) -> Record | _BrokenImage:
+    try:
+        return {name: _picked(value, order) for name, value in job().items()}
+    except _BrokenImage as broken:
+        return broken
 
 
 def _picked(value: Any, order: Order) -> Any:
