@@ -183,7 +183,7 @@ def _ahead(
     A thread takes some at once: where files are small and near, handing them over takes longer than reading them.
     """
     coming, under_way = iter(jobs), deque[tuple[Future[list[Record | _BrokenImage]], int]]()
-    count, most, at_once = 0, 1, 1
+    count, (most, at_once) = 0, (1, 1)
     try:
         while True:
             while count < most and (pack := list(islice(coming, min(most - count, at_once)))):
@@ -192,11 +192,10 @@ def _ahead(
             if not under_way:
                 return
             first, done = under_way.popleft()
+            made = first.result()
+            most, at_once = next((_reach(one) for one in made if not isinstance(one, _BrokenImage)), (most, at_once))
             count -= done
-            for made in first.result():
-                if not isinstance(made, _BrokenImage):
-                    most, at_once = _reach(made)
-                yield made
+            yield from made
     finally:
         for one, _ in under_way:
             one.cancel()
