@@ -114,7 +114,7 @@ def nearly_full(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_that_neither_memory_nor_disk_holds_are_refused_before_they_are_read() -> None:
     with pytest.raises(
         StorageFailed,
-        match=r"this rank's 1,000 rows need about 20,000 bytes: more than memory= keeps \(8,750\), "
+        match=r"this rank's 1,000 rows need about 20,000 bytes: more than memory= keeps \(5,000\), "
         r"and than .* has free \(9,999\)\. Point TMPDIR",
     ):
         trained(memory=10_000)

@@ -220,13 +220,20 @@ class RowFeed:
         return replace(batch, features=features, labels=labels, key=key)
 
 
+_ON_THE_WAY = 48 << 20  # bytes of rows that are read, decoded and handed over, and of allocators' own room
+
+
+def _kept_of(memory: int) -> int:
+    """How many bytes of rows are kept in memory: the rest is for those on their way."""
+    return memory - max(memory // 8, min(_ON_THE_WAY, memory // 2))
+
+
 class _Filling:
     """A spool while it is being filled; closed again if that fails."""
 
     def __init__(self, schema: pa.Schema, request: FeedRequest, expected: int | None = None) -> None:
         self._specs = columns.describe(schema, (*request.features, *request.labels))
-        memory = request.memory - request.memory // 8  # an eighth for the batch on its way
-        self.spool = Spool(memory, self._specs, expected=expected, disk=request.disk)
+        self.spool = Spool(_kept_of(request.memory), self._specs, expected=expected, disk=request.disk)
         self._sink = request.sink
 
     def append(self, batch: pa.RecordBatch) -> range:

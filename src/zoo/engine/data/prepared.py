@@ -130,7 +130,7 @@ class PreparedFeed:
             feed: gives encoded images.
             columns: which of them are images, and their transform.
             threads: that decode.
-            memory: bytes of the rank's data; the eighth that the feed leaves free is for batches made ahead.
+            memory: bytes of the rank's data; an eighth of it, which the feed leaves free, is for batches made ahead.
         """
         self._feed, self._columns = feed, columns
         self._ahead = Ahead(max(1, threads), min(Ahead().limit, memory // 8), _DECODED)
