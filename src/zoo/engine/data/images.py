@@ -70,9 +70,7 @@ def decoder() -> ModuleType:
         MissingDependency: it is not installed.
     """
     before = {name: os.environ.get(name) for name in (_LIMIT, "LD_LIBRARY_PATH")}
-    os.environ.setdefault(
-        _LIMIT, _MOST_PIXELS
-    )  # read when the library is loaded: a program that has loaded it has its own
+    os.environ.setdefault(_LIMIT, _MOST_PIXELS)  # read when it is loaded; a program that has done so keeps its own
     library = require("cv2", extra="images", because="OpenCV decodes images")
     for name, value in before.items():  # its import sets the path for all processes that this one starts
         if value is None:
