@@ -52,11 +52,13 @@ class ArraySpec:
         name: the column.
         dtype: of the array; ``object`` for str and bytes.
         shape: of one row; None where only the data tell.
+        known: whether the model gets this; else a user's transform makes something of it that only the data tell.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: Shape
+    known: bool = True
 
     def __str__(self) -> str:
         inner = ", ".join("?" if size is None else str(size) for size in self.shape)

@@ -412,7 +412,7 @@ class Estimator:
         asked = with_pictures(adapted.columns, schema, transform)
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
-            self._spec.check_columns([spec for spec in self._schema if spec.name not in asked.images])
+            self._spec.check_columns([replace(spec, known=spec.name not in asked.images) for spec in self._schema])
         return replace(adapted, columns=asked)
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
