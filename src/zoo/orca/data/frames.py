@@ -20,17 +20,9 @@ from zoo.orca.data.tables import ByKeys, OnFrames
 
 
 def look(objects: Collection, what: str, names: Sequence[Any] = (), argument: str = "cols") -> None:
-    """Refuses objects that are no DataFrames with these columns: the first one now, all when they are computed.
+    """Refuses objects that are no DataFrames with these columns, as `tables.Outline.check` does.
 
-    Args:
-        objects: of any kind.
-        what: completes "Currently only support ...".
-        names: the columns that are needed.
-        argument: where the caller named them.
-
-    Raises:
-        UsageError: no DataFrames, or a column that is there twice.
-        ColumnNotFound: a column that is not there.
+    The first object is looked at now, where operations compute at once; all are when they are computed.
     """
     if objects.eager:
         objects.outline.check(what, names, argument)
