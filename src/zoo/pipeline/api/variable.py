@@ -20,7 +20,9 @@ class Variable:
         node: the ``keras.KerasTensor``.
     """
 
-    def __init__(self, input_shape: Sequence[int | None] | int | None = None, node: Any = None, name: str | None = None):
+    def __init__(
+        self, input_shape: Sequence[int | None] | int | None = None, node: Any = None, name: str | None = None
+    ):
         """A new input of a graph, or a tensor that there is already.
 
         Args:

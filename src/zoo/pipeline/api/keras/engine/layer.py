@@ -1,7 +1,7 @@
 """What every layer of this API can do beyond a layer of Keras 3.
 
-Owns: variables into and out of a layer, its input shape, its name as a method, weights in BigDL's layout.
-Leaves: what layers compute (layers), models (engine.topology).
+Owns: variables into and out of a layer, its input shape, weights in BigDL's layout.
+Leaves: what layers compute (layers), models (topology).
 """
 
 from __future__ import annotations
@@ -12,13 +12,6 @@ from typing import Any
 import numpy as np
 
 from zoo.pipeline.api.variable import is_symbolic, unwrapped, wrapped
-
-
-class Name(str):
-    """A name that can be called: ``layer.name`` is Keras', ``layer.name()`` Analytics Zoo's."""
-
-    def __call__(self) -> str:
-        return str(self)
 
 
 class ZooKerasLayer:
@@ -39,7 +32,7 @@ class ZooKerasLayer:
 
     def set_name(self, name: str) -> Any:
         """Names the layer."""
-        self.name = Name(name)
+        self.name = name
         return self
 
     def get_input_shape(self) -> Any:
