@@ -78,6 +78,22 @@ class Defined(Layer):
             method.fill(weights[name], self.fans())
         return self
 
+    def ceil(self) -> Defined:
+        """Rounds the number of a pooling layer's windows up; returns self."""
+        return self._rounded(True)
+
+    def floor(self) -> Defined:
+        """Rounds it down; returns self."""
+        return self._rounded(False)
+
+    def set_running_mean(self, running_mean: Any) -> Defined:
+        """Sets what a normalisation has seen as mean of each channel; returns self."""
+        return self._seen("running_mean", running_mean)
+
+    def set_running_std(self, running_std: Any) -> Defined:
+        """Sets what it has seen as variance, which BigDL calls so; returns self."""
+        return self._seen("running_var", running_std)
+
     def fans(self) -> tuple[int, int]:
         """(inputs, outputs) of each output and input of the layer, by which ways to begin scale."""
         weight = next((one for name, one in self.own_weights() if name == "weight" and one.ndim > 1), None)
@@ -92,6 +108,21 @@ class Defined(Layer):
     def from_bigdl(self, name: str, array: np.ndarray) -> np.ndarray:
         own = getattr(self.core, "from_bigdl", None)
         return array if own is None else np.asarray(own(name, array))
+
+    def _rounded(self, up: bool) -> Defined:
+        word = next((one for one in ("to_ceil", "ceil_mode") if one in self.arguments), None)
+        if word is None:
+            raise UsageError(f"{self.name()} has no windows to round. Received: {'ceil' if up else 'floor'}()")
+        self.arguments[word] = self.core.ceil_mode = up
+        return self
+
+    def _seen(self, buffer: str, values: Any) -> Defined:
+        held = getattr(self.core, buffer, None)
+        if held is None or held.numel() != np.size(values):
+            has = "none" if held is None else f"{held.numel()} channels"
+            raise UsageError(f"{self.name()}: {buffer} of {has}. Received: {np.size(values)} numbers")
+        held.copy_(torch.as_tensor(np.asarray(values, np.float32)).reshape(held.shape))
+        return self
 
     def _begin(self) -> None:
         """The user's own first weights and gradients, where the arguments hold any."""
@@ -163,9 +194,7 @@ def layer(
     return made
 
 
-def bound(
-    owner: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> dict[str, Any]:
+def bound(owner: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments by name, with defaults.
 
     Raises:

@@ -128,7 +128,10 @@ class Model(Container):
 
         return read(path, weightPath)
 
-    loadModel = load
+    @staticmethod
+    def loadModel(modelPath: str, weightPath: str | None = None, bigdl_type: str = "float") -> Layer:
+        """As `load`."""
+        return Model.load(modelPath, weightPath)
 
 
 def _listed(nodes: Any, what: str) -> tuple[Node, ...]:
@@ -159,5 +162,3 @@ def _check(inputs: tuple[Node, ...], order: tuple[Node, ...]) -> None:
     known = {id(node) for node in inputs}
     if loose := [one.layer.name() for one in order if not one.parents and id(one) not in known]:
         raise UsageError(f"{', '.join(loose)} has no input and is none of the Model's inputs: add it to `inputs`.")
-
-

@@ -1,6 +1,5 @@
 """`zoo.bigdl.nn.layer`: all of BigDL's layers that are offered, by their own names."""
 
-
 from zoo.bigdl.nn.activations import (
     Abs,
     AddConstant,

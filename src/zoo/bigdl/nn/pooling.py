@@ -106,8 +106,12 @@ class _Pool(nn.Module):
         super().__init__()
         self.window, self.stride, self.pads = window, stride, pads
         self.ceil_mode, self.last = ceil_mode, last
-        if any(pad < -1 for pad in pads) or (window is not None and any(2 * p > k for p, k in zip(pads, window, strict=True))):
-            raise UsageError(f"pooling: a padding is -1 or at most half of the window {window}. Received: {tuple(pads)}")
+        if any(pad < -1 for pad in pads) or (
+            window is not None and any(2 * p > k for p, k in zip(pads, window, strict=True))
+        ):
+            raise UsageError(
+                f"pooling: a padding is -1 or at most half of the window {window}. Received: {tuple(pads)}"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         x = first(x) if self.last else x

@@ -66,9 +66,7 @@ def LSTM(
 
 
 @layer
-def LSTMPeephole(
-    input_size, hidden_size, p=0.0, wRegularizer=None, uRegularizer=None, bRegularizer=None
-):
+def LSTMPeephole(input_size, hidden_size, p=0.0, wRegularizer=None, uRegularizer=None, bRegularizer=None):
     """`LSTM` whose gates see the memory, too. Source: Gers and Schmidhuber, IJCNN 2000."""
     cell = _activated(_Peephole(input_size, hidden_size, 4), p, None, None)
     bound = hidden_size**-0.5
