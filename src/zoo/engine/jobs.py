@@ -6,7 +6,7 @@ Leaves: checks against data (run), doing it (loop).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.engine.errors import UsageError
@@ -67,7 +67,9 @@ class ColumnTransform:
 
     Attributes:
         function: of one row's value to an array, or to a tuple of arrays: as many inputs (or targets) of the model. A
-            value is a number, an array, str or bytes; of an image RGB pixels, uint8 (height, width, 3).
+            value is a number, an array, str or bytes; of an image RGB pixels, uint8 (height, width, 3). One with
+            ``of_epoch(seed, epoch)`` is asked for the function of each epoch of a training: that is where randomness
+            comes from.
         batched: whether `function` gets the values of all rows of a batch as one array instead, and returns arrays
             with rows first. Which rows share a batch depends on the ranks.
         raw: whether an image is given as a dict of its column's fields instead of pixels.
@@ -111,6 +113,11 @@ class Columns:
     def prepared(self) -> bool:
         """Whether rows become arrays only when a batch is taken."""
         return bool(self.images or self.values)
+
+    def of_epoch(self, seed: int, epoch: int) -> Columns:
+        """The same, with the functions of an epoch of a training."""
+        of = tuple((name, replace(one, function=_of_epoch(one.function, seed, epoch))) for name, one in self.values)
+        return replace(self, values=of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +267,11 @@ class FitJob:
             "seed": self.seed, "epoch": progress.epoch, "step": progress.step_in_epoch, "batch_size": self.batch_size,
             "virtual_ranks": self.virtual_ranks, **sources,
         }  # fmt: skip
+
+
+def _of_epoch(function: Callable[[Any], Any], seed: int, epoch: int) -> Callable[[Any], Any]:
+    make: Callable[[int, int], Callable[[Any], Any]] | None = getattr(function, "of_epoch", None)
+    return function if make is None else make(seed, epoch)
 
 
 def _check_batch(batch_size: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -154,7 +155,7 @@ def _together(made: list[np.ndarray], name: str, kept: np.ndarray) -> np.ndarray
 class PreparedFeed:
     """A feed whose images are decoded and transformed, some batches ahead of the model."""
 
-    def __init__(self, feed: Feed, columns: Columns, threads: int, memory: int = 1 << 30) -> None:
+    def __init__(self, feed: Feed, columns: Columns, threads: int, memory: int = 1 << 30, seed: int = 0) -> None:
         """Wraps it.
 
         Args:
@@ -162,8 +163,9 @@ class PreparedFeed:
             columns: which of them are images, and their transform.
             threads: that decode.
             memory: bytes of the rank's data; the eighth that the feed leaves free is for batches made ahead.
+            seed: of transforms that are random.
         """
-        self._feed, self._columns = feed, columns
+        self._feed, self._columns, self._seed = feed, columns, seed
         self._ahead = Ahead(max(1, threads), min(Ahead().limit, memory // 8), _DECODED)
         self._running: Any = None
 
@@ -180,7 +182,8 @@ class PreparedFeed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Its batches."""
         self._stop()
-        self._running = in_order(self._feed.epoch(epoch, start), self._prepared, self._ahead, (_bytes, _bytes))
+        prepare = partial(_prepared, columns=self._columns.of_epoch(self._seed, epoch))
+        self._running = in_order(self._feed.epoch(epoch, start), prepare, self._ahead, (_bytes, _bytes))
         yield from self._running
 
     def close(self) -> None:
@@ -188,17 +191,18 @@ class PreparedFeed:
         self._stop()
         self._feed.close()
 
-    def _prepared(self, batch: Batch) -> Batch:
-        features = prepared(batch.features, self._columns.features, self._columns)
-        labels = prepared(batch.labels, self._columns.labels, self._columns)
-        if batch.key is not None:
-            features, labels = tuple(map(aligned, features)), tuple(map(aligned, labels))
-        return replace(batch, features=features, labels=labels)
-
     def _stop(self) -> None:
         if self._running is not None:
             self._running.close()
             self._running = None
+
+
+def _prepared(batch: Batch, columns: Columns) -> Batch:
+    features = prepared(batch.features, columns.features, columns)
+    labels = prepared(batch.labels, columns.labels, columns)
+    if batch.key is not None:
+        features, labels = tuple(map(aligned, features)), tuple(map(aligned, labels))
+    return replace(batch, features=features, labels=labels)
 
 
 def _bytes(batch: Batch) -> int:

@@ -27,7 +27,7 @@ _PLAIN: Mapping[str, str] = {
 }
 _CLASSES: Mapping[str, bool] = {"ClassNLLCriterion": False, "CrossEntropyCriterion": True}  # name -> of logits
 _TORCH_CLASSES = {"CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"}
-_BIGDL_CLASSES = {*_CLASSES, "MultiMarginCriterion", "SoftmaxWithCriterion", "TimeDistributedCriterion"}
+_BIGDL_CLASSES = {*_CLASSES, "MultiMarginCriterion"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,13 @@ class Loss:
         function: what the framework takes.
         classes: whether targets are class numbers.
         first: the number of the first class: 0 or 1.
+        ignored: a target that is no class and counts for nothing.
     """
 
     function: Any
     classes: bool = False
     first: int = 0
+    ignored: int | None = None
 
 
 def is_of(thing: Any, *packages: str) -> bool:
@@ -103,8 +105,14 @@ def for_torch(criterion: Any) -> Loss:
         )
     names = {cls.__name__ for cls in type(criterion).__mro__}
     if is_of(criterion, BIGDL):
-        return Loss(criterion, bool(names & _BIGDL_CLASSES), 1)
-    return Loss(criterion, bool(names & _TORCH_CLASSES), 0)
+        return Loss(criterion, bool(names & _BIGDL_CLASSES), 1, _arguments(criterion).get("paddingValue"))
+    ignored = getattr(criterion, "ignore_index", None)
+    return Loss(criterion, bool(names & _TORCH_CLASSES), 0, ignored)
+
+
+def _arguments(criterion: Any) -> Mapping[str, Any]:
+    """What the constructor of one of BigDL's criteria was given."""
+    return getattr(criterion, "arguments", None) or {}
 
 
 def _numbers(criterion: Any) -> tuple[bool, int]:
@@ -116,11 +124,11 @@ def _bigdl_on_keras(criterion: Any) -> Loss:
     from zoo.pipeline.nnframes.keras_losses import ClassNumbers
 
     name = type(criterion).__name__
-    weights = next((found for word in ("weights", "weight") if (found := getattr(criterion, word, None)) is not None), None)
-    averaged = bool(getattr(criterion, "size_average", True))
+    given = _arguments(criterion)
+    weights, averaged = given.get("weights"), bool(given.get("size_average", True))
     if name in _CLASSES:
         logits = _CLASSES[name]
-        log = logits or bool(getattr(criterion, "log_prob_as_input", True))
+        log = logits or bool(given.get("logProbAsInput", True))
         listed = None if weights is None else [float(weight) for weight in weights]
         return Loss(ClassNumbers(logits=logits, log=log, weights=listed, averaged=averaged), True, 1)
     if name not in _PLAIN:

@@ -2,6 +2,7 @@
 
     <path>/metadata/part-00000      one line of JSON: class, uid, parameters, and under "zoo" format and values
     <path>/model.keras              a Keras model; or
+    <path>/model.bigdl              layers of zoo.bigdl.nn; or
     <path>/code.pkl                 a torch module, and objects of the user's own classes: code, read on trust only
 
 Owns: the format, writing whole stages or none, trust.
@@ -16,8 +17,8 @@ import logging
 import pickle
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
@@ -27,12 +28,13 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 
 from zoo.engine import storage
 from zoo.engine.errors import NotPicklable, UsageError
+from zoo.pipeline.nnframes.criteria import BIGDL, is_of
 from zoo.pipeline.nnframes.described import describe, restore
 
 FORMAT = 1
 """Grows when an older zoo could no longer read what this one writes."""
 
-_METADATA, _KERAS, _CODE = "metadata/part-00000", "model.keras", "code.pkl"
+_METADATA, _KERAS, _BIGDL, _CODE = "metadata/part-00000", "model.keras", "model.bigdl", "code.pkl"
 _OBJECTS = ("optimMethod",)  # parameters that are no JSON
 _trusting: ContextVar[bool] = ContextVar("trusting", default=False)
 _log = logging.getLogger("zoo")
@@ -104,7 +106,7 @@ class StageReader(MLReader[Any]):
         about = metadata["zoo"]
         code = self._code(place, about)
         values = {key: restore(told, code) for key, told in about["values"].items()}
-        model = code["model"] if about["model"] == _CODE else _read_keras(place, code, self._trusts)
+        model = code["model"] if about["model"] == _CODE else _read_model(place, about["model"], code, self._trusts)
         return _made(self._cls, model, values, metadata)
 
     def _code(self, place: str, about: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -169,7 +171,7 @@ def _files_of(stage: Any, spark: Any) -> dict[str, bytes]:
         files[_CODE] = _packed(aside)
     own = {
         "format": FORMAT, "version": __version__, "values": values, "code": sorted(aside),
-        "model": _KERAS if _KERAS in files else _CODE,
+        "model": next((name for name in (_KERAS, _BIGDL) if name in files), _CODE),
     }  # fmt: skip
     params = {param.name: value for param, value in stage._paramMap.items() if param.name not in _OBJECTS}
     told = DefaultParamsWriter._get_metadata_to_save(stage, spark, {"zoo": own}, params)
@@ -192,19 +194,29 @@ def _model_files(model: Any, aside: dict[str, Any]) -> dict[str, bytes]:
 
     framework, own = frameworks.of(model)
     if isinstance(framework, frameworks.Torch):
+        if is_of(own, BIGDL) and hasattr(own, "saveModel"):
+            with suppress(UsageError):  # a module of torch's among the layers
+                return {_BIGDL: _written(_BIGDL, own.saveModel)}
         aside["model"] = own
         return {}
     from zoo.engine.frameworks.keras import travel
 
     if custom := travel.custom_objects([own]):
         aside["custom_objects"] = custom
+    return {_KERAS: _written(_KERAS, own.save)}
+
+
+def _written(name: str, save: Callable[[str], Any]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="zoo-stage-") as folder:
-        path = Path(folder, _KERAS)
-        own.save(path)
-        return {_KERAS: path.read_bytes()}
+        save(str(Path(folder, name)))
+        return Path(folder, name).read_bytes()
 
 
-def _read_keras(place: str, code: Mapping[str, Any], trusts: bool) -> Any:
+def _read_model(place: str, name: str, code: Mapping[str, Any], trusts: bool) -> Any:
+    if name == _BIGDL:
+        from zoo.bigdl.nn.layer import Model
+
+        return Model.loadModel(storage.join(place, name))
     from zoo.engine.frameworks.keras import files
     from zoo.pipeline.api.library import library
 

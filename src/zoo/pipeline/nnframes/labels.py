@@ -21,11 +21,13 @@ class ClassNumbers:
         column: for errors.
         first: the number of the first class.
         classes: how many the model has.
+        ignored: a number that is no class, and that the criterion leaves out.
     """
 
     column: str
     first: int
     classes: int
+    ignored: int | None = None
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """int64 of shape (rows,).
@@ -39,6 +41,8 @@ class ClassNumbers:
         numbers = flat.reshape(-1).astype(np.int64)
         last = self.first + self.classes - 1
         wrong = (numbers != flat.reshape(-1)) | (numbers < self.first) | (numbers > last)
+        if self.ignored is not None:
+            wrong &= numbers != self.ignored
         if wrong.any():
             other = "1" if self.first == 0 else "0"
             raise DataError(

@@ -189,6 +189,7 @@ class NNEstimator(_Stage, HasLabelCol, HasOptimMethod, HasCourse, Estimator):  #
     )
     _parts = ("criterion", "feature_preprocessing", "label_preprocessing")
     _makes: type[NNModel] = NNModel
+    _sample_preprocessing: Any = None
 
     def __init__(
         self, model: Any, criterion: Any, feature_preprocessing: Any = None, label_preprocessing: Any = None
@@ -217,6 +218,28 @@ class NNEstimator(_Stage, HasLabelCol, HasOptimMethod, HasCourse, Estimator):  #
             featuresCol="features", labelCol="label", predictionCol="prediction", batchSize=32, maxEpoch=50,
             cachingSample=True,
         )  # fmt: skip
+
+    def setSamplePreprocessing(self, val: Any) -> Self:
+        """Takes the place of both preprocessings.
+
+        Args:
+            val: a `FeatureLabelPreprocessing`: one step for the feature and one for the label.
+
+        Raises:
+            UsageError: something else, of which nobody could tell what it does to rows without a label.
+        """
+        if not hasattr(val, "feature_transformer") or not hasattr(val, "label_transformer"):
+            raise UsageError(
+                "setSamplePreprocessing takes FeatureLabelPreprocessing(feature_step, label_step) of "
+                f"zoo.feature.common. Received: {val!r}"
+            )
+        self.feature_preprocessing, self.label_preprocessing = val.feature_transformer, val.label_transformer
+        self._sample_preprocessing = val
+        return self
+
+    def getSamplePreprocessing(self) -> Any:
+        """What was set, or None."""
+        return self._sample_preprocessing
 
     def setMaxEpoch(self, val: int) -> Self:
         """Says how often all rows are trained on."""

@@ -72,6 +72,11 @@ class Applied:
         apply = getattr(self.preprocessing, "apply", self.preprocessing)
         return _arrays(apply(value))
 
+    def of_epoch(self, seed: int, epoch: int) -> Applied:
+        """With the random draws of an epoch."""
+        seeded = getattr(self.preprocessing, "seeded", None)
+        return self if seeded is None else Applied(seeded(seed, epoch))
+
 
 def one_column(values: np.ndarray) -> np.ndarray:
     """Numbers as a matrix of one column."""

@@ -174,7 +174,7 @@ def adapted_columns(schema: Any, names: tuple[str, ...], transforms: Transforms)
 def _label_transforms(plan: Plan, loss: Loss, specs: Sequence[Any], classes: int) -> Transforms:
     if plan.preparing[1] is None and loss.classes and len(specs) == 1:
         (name,) = plan.labels
-        return {name: ColumnTransform(ClassNumbers(name, loss.first, classes), batched=True)}
+        return {name: ColumnTransform(ClassNumbers(name, loss.first, classes, loss.ignored), batched=True)}
     return preparation.transforms(plan.preparing[1], specs, "label_preprocessing")
 
 
