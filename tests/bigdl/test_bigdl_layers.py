@@ -24,6 +24,7 @@ PAIR = (X, tensor(3, 5)[:, :4])
 POSITIVE = X.abs() + 0.1
 ROW = torch.arange(12.0).reshape(2, 6)
 
+
 # layer, input, definition: a function of the input
 class Numpy:
     """numpy's functions, of tensors."""
@@ -35,6 +36,7 @@ class Numpy:
     @staticmethod
     def array(value):
         return value.numpy() if isinstance(value, torch.Tensor) else value
+
 
 N = Numpy()
 

@@ -34,19 +34,19 @@ def PReLU(n_output_plane=0):
 
 @layer
 def RReLU(lower=1.0 / 8, upper=1.0 / 3, inplace=False):
-    """x where positive, else a * x: a is drawn from [lower, upper] in training, and its mean in evaluation."""
+    """X where positive, else a * x: a is drawn from [lower, upper] in training, and its mean in evaluation."""
     return nn.RReLU(lower, upper)
 
 
 @layer
 def LeakyReLU(negval=0.01, inplace=False):
-    """x where positive, else negval * x."""
+    """X where positive, else negval * x."""
     return nn.LeakyReLU(negval)
 
 
 @layer
 def ELU(alpha=1.0, inplace=False):
-    """x where positive, else alpha * (exp(x) - 1)."""
+    """X where positive, else alpha * (exp(x) - 1)."""
     return nn.ELU(alpha)
 
 
@@ -58,7 +58,7 @@ def Tanh():
 
 @layer
 def TanhShrink():
-    """x - tanh(x)."""
+    """X - tanh(x)."""
     return F.tanhshrink
 
 
@@ -76,13 +76,13 @@ def LogSigmoid():
 
 @layer
 def HardTanh(min_value=-1.0, max_value=1.0, inplace=False):
-    """x within [min_value, max_value]."""
+    """X within [min_value, max_value]."""
     return _within(min_value, max_value, "HardTanh")
 
 
 @layer
-def Clamp(min, max):  # noqa: A002  BigDL's names
-    """x within [min, max]."""
+def Clamp(min, max):
+    """X within [min, max]."""
     return _within(min, max, "Clamp")
 
 
@@ -100,7 +100,7 @@ def HardShrink(the_lambda=0.5):
 
 @layer
 def SoftShrink(the_lambda=0.5):
-    """x moved towards 0 by the_lambda, and 0 where |x| <= the_lambda."""
+    """X moved towards 0 by the_lambda, and 0 where |x| <= the_lambda."""
     return nn.Softshrink(the_lambda)
 
 
@@ -112,7 +112,7 @@ def SoftPlus(beta=1.0):
 
 @layer
 def SoftSign():
-    """x / (1 + |x|)."""
+    """X / (1 + |x|)."""
     return F.softsign
 
 
@@ -140,7 +140,7 @@ def LogSoftMax():
 
 @layer
 def Threshold(th=1e-6, v=0.0, ip=False):
-    """x where above th, else v."""
+    """X where above th, else v."""
     return nn.Threshold(th, v)
 
 
@@ -176,7 +176,7 @@ def Sqrt():
 
 @layer
 def Square():
-    """x ** 2."""
+    """X ** 2."""
     return torch.square
 
 
@@ -194,13 +194,13 @@ def Negative(inplace=False):
 
 @layer
 def AddConstant(constant_scalar, inplace=False):
-    """x + constant_scalar."""
+    """X + constant_scalar."""
     return lambda x: x + constant_scalar
 
 
 @layer
 def MulConstant(scalar, inplace=False):
-    """x * scalar."""
+    """X * scalar."""
     return lambda x: x * scalar
 
 
@@ -212,7 +212,7 @@ def GradientReversal(the_lambda=1.0):
 
 @layer
 def Normalize(p, eps=1e-10):
-    """x / (||x||_p + eps), for each row (axis 1)."""
+    """X / (||x||_p + eps), for each row (axis 1)."""
 
     def normalize(x: Tensor) -> Tensor:
         axis = min(x.ndim - 1, 1)

@@ -45,7 +45,7 @@ def evaluated(model: Layer, dataset: Any, batch_size: int, val_methods: Any) -> 
     from zoo.orca.learn.pytorch import Estimator
 
     methods = methods_of(val_methods)
-    found = Estimator.from_torch(model=model, metrics=methods).evaluate(dataset, batch_size=batch_size)
+    found = Estimator.from_torch(model=model, loss=_no_loss, metrics=methods).evaluate(dataset, batch_size=batch_size)
     rows = int(found.get("num_samples", 0))
     return [EvaluatedResult(float(found[one.name]), rows, one.name) for one in methods]
 
@@ -58,3 +58,7 @@ def _joined(parts: list[Any]) -> Any:
     if isinstance(parts[0], list):
         return [_joined(list(column)) for column in zip(*parts, strict=True)]
     return np.concatenate(parts)
+
+
+def _no_loss(output: Any, target: Any) -> torch.Tensor:
+    return torch.zeros(())

@@ -57,7 +57,7 @@ def SoftmaxWithCriterion(ignore_label=None, normalize_mode="VALID"):
 
     Args:
         ignore_label: a target that counts for nothing.
-        normalize_mode: by the targets that count (``"VALID"``), all (``"FULL"``), rows (``"BATCH_SIZE"``), 1 (``"NONE"``).
+        normalize_mode: by the targets that count (VALID), all (FULL), rows (BATCH_SIZE), 1 (NONE).
     """
     if normalize_mode not in ("VALID", "FULL", "BATCH_SIZE", "NONE"):
         raise UsageError(f"SoftmaxWithCriterion: normalize_mode is VALID, FULL, BATCH_SIZE or NONE: {normalize_mode!r}")
@@ -72,7 +72,7 @@ def SoftmaxWithCriterion(ignore_label=None, normalize_mode="VALID"):
 
 @criterion(one_based=True)
 def MultiMarginCriterion(p=1, weights=None, margin=1.0, size_average=True):
-    """sum over i != y of weights[y] * max(0, margin - x[y] + x[i]) ** p, divided by C; x (B, C), y from 1."""
+    """Sum over i != y of weights[y] * max(0, margin - x[y] + x[i]) ** p, divided by C; x (B, C), y from 1."""
     if p not in (1, 2):
         raise UsageError(f"MultiMarginCriterion: p is 1 or 2. Received: {p!r}")
     return lambda x, y: F.multi_margin_loss(
@@ -82,7 +82,7 @@ def MultiMarginCriterion(p=1, weights=None, margin=1.0, size_average=True):
 
 @criterion(one_based=True)
 def MultiLabelMarginCriterion(size_average=True):
-    """sum of max(0, 1 - (x[y] - x[i])) over labels y and others i, divided by C; y (B, C) from 1, ended by a 0."""
+    """Sum of max(0, 1 - (x[y] - x[i])) over labels y and others i, divided by C; y (B, C) from 1, ended by a 0."""
     return lambda x, y: F.multilabel_margin_loss(
         x, y.reshape(x.shape).long() - 1, reduction=_by(size_average)
     )  # fmt: skip
@@ -144,7 +144,7 @@ def AbsCriterion(size_average=True):
 
 @criterion
 def SmoothL1Criterion(size_average=True):
-    """d ** 2 / 2 where d = |x - y| < 1, else d - 1 / 2; the mean over all elements, or the sum."""
+    """D ** 2 / 2 where d = |x - y| < 1, else d - 1 / 2; the mean over all elements, or the sum."""
     return lambda x, y: F.smooth_l1_loss(x, alike(x, y, "SmoothL1Criterion"), reduction=_by(size_average))
 
 
@@ -222,10 +222,8 @@ def DiceCoefficientCriterion(size_average=True, epsilon=1.0):
 
 @criterion
 def DistKLDivCriterion(size_average=True):
-    """y * (log y - x) of log-probabilities x, 0 where y is 0; the mean over all elements, or the sum."""
-    return lambda x, y: _reduced(
-        F.kl_div(x, alike(x, y, "DistKLDivCriterion"), reduction="none"), size_average
-    )
+    """Y * (log y - x) of log-probabilities x, 0 where y is 0; the mean over all elements, or the sum."""
+    return lambda x, y: _reduced(F.kl_div(x, alike(x, y, "DistKLDivCriterion"), reduction="none"), size_average)
 
 
 @criterion
@@ -302,7 +300,7 @@ def MarginRankingCriterion(margin=1.0, size_average=True):
 
 @criterion
 def HingeEmbeddingCriterion(margin=1.0, size_average=True):
-    """x where y is 1, max(0, margin - x) where y is -1; the mean over all elements, or the sum."""
+    """X where y is 1, max(0, margin - x) where y is -1; the mean over all elements, or the sum."""
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
         y = alike(x, y, "HingeEmbeddingCriterion")

@@ -25,7 +25,7 @@ def Linear(
     input_size, output_size, with_bias=True, wRegularizer=None, bRegularizer=None,
     init_weight=None, init_bias=None, init_grad_weight=None, init_grad_bias=None,
 ):  # fmt: skip
-    """x W' + b: (..., input_size) -> (..., output_size); weight (output_size, input_size).
+    """X W' + b: (..., input_size) -> (..., output_size); weight (output_size, input_size).
 
     Args:
         input_size: features of a row.
@@ -49,31 +49,31 @@ def Bilinear(input_size1, input_size2, output_size, bias_res=True, wRegularizer=
 
 @layer
 def Add(input_size):
-    """x + bias, with a bias of input_size numbers."""
+    """X + bias, with a bias of input_size numbers."""
     return _Affine((), (input_size,), bound=1 / math.sqrt(input_size))
 
 
 @layer
 def Mul():
-    """x * weight, with one number."""
+    """X * weight, with one number."""
     return _Affine((1,), (), bound=1.0)
 
 
 @layer
 def CMul(size, wRegularizer=None, init_weight=None):
-    """x * weight, with a weight of this shape that stretches over the batch."""
+    """X * weight, with a weight of this shape that stretches over the batch."""
     return _Affine(tuple(size), (), bound=1 / math.sqrt(math.prod(size)))
 
 
 @layer
 def CAdd(size, bRegularizer=None, init_bias=None):
-    """x + bias, with a bias of this shape that stretches over the batch."""
+    """X + bias, with a bias of this shape that stretches over the batch."""
     return _Affine((), tuple(size), bound=1 / math.sqrt(math.prod(size)))
 
 
 @layer
 def Scale(size):
-    """x * weight + bias, of this shape."""
+    """X * weight + bias, of this shape."""
     return _Affine(tuple(size), tuple(size), bound=1 / math.sqrt(math.prod(size)))
 
 
@@ -97,7 +97,7 @@ def Maxout(input_size, output_size, maxout_number, with_bias=True, w_regularizer
 
 @layer
 def Highway(size, with_bias=True, activation=None, wRegularizer=None, bRegularizer=None):
-    """t * a(W x) + (1 - t) * x with the gate t = sigmoid(W_t x). Source: Srivastava et al., arXiv:1505.00387.
+    """T * a(W x) + (1 - t) * x with the gate t = sigmoid(W_t x). Source: Srivastava et al., arXiv:1505.00387.
 
     Args:
         size: of x.

@@ -25,7 +25,7 @@ from zoo.engine.errors import DataError, UsageError
 
 
 class Criterion(nn.Module):
-    """A loss: ``criterion(output, target)`` of tensors is a scalar tensor, as torch and the engine's estimators call it.
+    """A loss: ``criterion(output, target)`` of tensors is a scalar tensor, as torch and all estimators call it.
 
     Attributes:
         arguments: what the constructor was given, by name.
@@ -38,7 +38,7 @@ class Criterion(nn.Module):
         super().__init__()
         self.arguments: dict[str, Any] = {}
 
-    def forward(self, input: Any, target: Any) -> Any:  # noqa: A002  BigDL's name
+    def forward(self, input: Any, target: Any) -> Any:
         """The loss.
 
         Args:
@@ -57,7 +57,7 @@ class Criterion(nn.Module):
                 return float(self.loss(_floats(input), activities.to_tensors(target)))
         return self.loss(input, target)
 
-    def backward(self, input: Any, target: Any) -> Any:  # noqa: A002  BigDL's name
+    def backward(self, input: Any, target: Any) -> Any:
         """The gradient of the loss with respect to `input`: an array, or a list of them for a table."""
         tensors = activities.mapped(lambda one: one.detach().requires_grad_(), _floats(input))
         with torch.enable_grad():

@@ -65,7 +65,7 @@ class Layer(nn.Module):
         """From tensors to tensors; each kind of layer says how."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define compute(self, x).")
 
-    def backward(self, input: Any, grad_output: Any) -> Any:  # noqa: A002  BigDL's name
+    def backward(self, input: Any, grad_output: Any) -> Any:
         """The gradient with respect to `input`; those of the weights are added to what they have.
 
         Args:
@@ -155,7 +155,7 @@ class Layer(nn.Module):
                 yield module
 
     def parameters(self, recurse: bool = True) -> Any:
-        """torch's iterator over parameters, which is also BigDL's dict: ``{layer: {"weight", "gradWeight", ...}}``."""
+        """Torch's iterator over parameters, which is also BigDL's dict: ``{layer: {"weight", "gradWeight", ...}}``."""
         return Parameters(super().parameters(recurse), tuple(self.weighted_layers()))
 
     def get_weights(self) -> list[np.ndarray]:
@@ -233,7 +233,7 @@ class Layer(nn.Module):
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def saveModel(self, modelPath: str, weightPath: str | None = None, over_write: bool = False) -> str:  # noqa: N802, N803
+    def saveModel(self, modelPath: str, weightPath: str | None = None, over_write: bool = False) -> str:
         """Writes the layers and their weights: safetensors, with the layers as JSON in its head; no pickle.
 
         Args:

@@ -19,7 +19,7 @@ from zoo.engine.errors import UsageError
 
 
 @layer
-def SpatialMaxPooling(kw, kh, dw=None, dh=None, pad_w=0, pad_h=0, to_ceil=False, format="NCHW"):  # noqa: A002
+def SpatialMaxPooling(kw, kh, dw=None, dh=None, pad_w=0, pad_h=0, to_ceil=False, format="NCHW"):
     """The largest entry of each window of (B, C, H, W); `ceil()` and `floor()` change the rounding.
 
     Args:
@@ -39,7 +39,7 @@ def SpatialMaxPooling(kw, kh, dw=None, dh=None, pad_w=0, pad_h=0, to_ceil=False,
 @layer
 def SpatialAveragePooling(
     kw, kh, dw=1, dh=1, pad_w=0, pad_h=0, global_pooling=False, ceil_mode=False, count_include_pad=True, divide=True,
-    format="NCHW",  # noqa: A002
+    format="NCHW",
 ):  # fmt: skip
     """The mean of each window of (B, C, H, W).
 

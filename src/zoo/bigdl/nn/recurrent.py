@@ -26,7 +26,7 @@ def RnnCell(
     input_size, hidden_size, activation=None, isInputWithBias=True, isHiddenWithBias=True,
     wRegularizer=None, uRegularizer=None, bRegularizer=None,
 ):  # fmt: skip
-    """h = a(W x + b + U h + c).
+    """H = a(W x + b + U h + c).
 
     Args:
         input_size: features of a step.
@@ -79,7 +79,7 @@ def GRU(
     input_size, hidden_size, p=0.0, activation=None, inner_activation=None,
     wRegularizer=None, uRegularizer=None, bRegularizer=None,
 ):  # fmt: skip
-    """h = (1 - z) * a(W x + U (r * h)) + z * h. Source: Cho et al., EMNLP 2014; arguments as of `LSTM`."""
+    """H = (1 - z) * a(W x + U (r * h)) + z * h. Source: Cho et al., EMNLP 2014; arguments as of `LSTM`."""
     return _activated(_Gru(input_size, hidden_size, 3), p, activation, inner_activation)
 
 

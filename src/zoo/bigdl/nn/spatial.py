@@ -196,7 +196,7 @@ def VolumetricBatchNormalization(n_output, eps=1e-5, momentum=0.1, affine=True, 
 
 @layer
 def SpatialCrossMapLRN(size=5, alpha=1.0, beta=0.75, k=1.0, data_format="NCHW"):
-    """x / (k + alpha / size * sum of squares over `size` channels around) ** beta. Source: Krizhevsky et al., 2012."""
+    """X / (k + alpha / size * sum of squares over `size` channels around) ** beta. Source: Krizhevsky et al., 2012."""
     checked_format(data_format, "SpatialCrossMapLRN")
     norm = nn.LocalResponseNorm(size, alpha, beta, k)
     return norm if data_format == "NCHW" else lambda x: last(norm(first(x)))
@@ -204,7 +204,7 @@ def SpatialCrossMapLRN(size=5, alpha=1.0, beta=0.75, k=1.0, data_format="NCHW"):
 
 @layer
 def SpatialWithinChannelLRN(size=5, alpha=1.0, beta=0.75):
-    """x / (1 + alpha * mean of squares over a window of size x size) ** beta, within each channel."""
+    """X / (1 + alpha * mean of squares over a window of size x size) ** beta, within each channel."""
     if size % 2 == 0:
         raise UsageError(f"SpatialWithinChannelLRN: size must be odd. Received: {size}")
     return lambda x: x / (1 + alpha * F.avg_pool2d(x * x, size, 1, size // 2)) ** beta

@@ -16,7 +16,7 @@ _WRITTEN = ("Loss", "Throughput", "LearningRate")
 
 
 class TrainSummary(summary.TrainSummary):
-    """Summaries of training, at ``<log_dir>/<app_name>/train``: "Loss", "Throughput" and "LearningRate" of each step."""
+    """At ``<log_dir>/<app_name>/train``: "Loss", "Throughput" and "LearningRate" of each step."""
 
     def set_summary_trigger(self, name: str, trigger: Any) -> TrainSummary:
         """Accepted for older programs: all three are written, whatever the trigger; returns self.

@@ -184,3 +184,9 @@ def _arrays(given: Any) -> Any:
 def _tensors(given: Any) -> list[JTensor]:
     arrays = given if isinstance(given, list) else [given]
     return [JTensor(array, array.shape) for array in arrays]
+
+
+__all__ = [
+    "JTensor", "RNG", "Sample", "create_spark_conf", "get_node_and_core_number", "init_engine", "redire_spark_logs",
+    "show_bigdl_info_logs", "to_list",
+]  # fmt: skip

@@ -17,7 +17,8 @@ from pyspark.sql.types import ArrayType, DoubleType, FloatType, StructField, Str
 
 from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Outputs
-from zoo.pipeline.nnframes import frameworks, preparation, training
+from zoo.orca.learn import preparation
+from zoo.pipeline.nnframes import frameworks, training
 from zoo.pipeline.nnframes.course import HasCourse
 from zoo.pipeline.nnframes.files import StageReader, StageWriter
 from zoo.pipeline.nnframes.params import (

@@ -19,7 +19,8 @@ from zoo.engine.data.prepared import prepared, with_pictures
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError, ZooError
 from zoo.engine.jobs import ColumnTransform, Outputs
 from zoo.engine.optim import ConstantClip
-from zoo.pipeline.nnframes import frameworks, preparation
+from zoo.orca.learn import preparation
+from zoo.pipeline.nnframes import frameworks
 from zoo.pipeline.nnframes.course import Course
 from zoo.pipeline.nnframes.criteria import Loss
 from zoo.pipeline.nnframes.labels import ClassNumbers
