@@ -38,6 +38,8 @@ OLD_ADDRESSES = {  # module or package: why it keeps a vague name
     "zoo.common.utils": "programs import file functions from it",
     "zoo.util": "programs write `zoo.util.triggers`, `zoo.util.tf`",
     "zoo.util.utils": "programs import get_node_ip and its kin from it",
+    "zoo.bigdl.util": "programs write `zoo.bigdl.util.common`",
+    "zoo.bigdl.util.common": "programs import init_engine, Sample and JTensor from it",
     "zoo.orca.common": "programs import OrcaContext from it",
     "zoo.orca.data.image.utils": "programs import SchemaField, FeatureType, DType from it",
     "zoo.orca.data.utils": "programs import process_spark_xshards from it",

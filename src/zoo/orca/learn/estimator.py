@@ -21,7 +21,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
 from zoo.engine.events.tensorboard import read_scalars
-from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob, Transform
+from zoo.engine.jobs import Columns, FitJob, Outputs, PredictJob, ScoreJob, Transform
 from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.optim import ConstantClip, NormClip
 from zoo.engine.progress import Progress
@@ -112,6 +112,7 @@ class Estimator:
         reduce_results: bool = True,
         info: Any = None,
         transform: Transform | None = None,
+        data_store: str | None = None,
     ) -> list[dict[str, float]]:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
 
@@ -147,7 +148,9 @@ class Estimator:
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
             transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
-                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels.
+                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels. Of any columns,
+                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place.
+            data_store: in place of ``OrcaContext.train_data_store``.
 
         Returns:
             for each epoch ``{"epoch", "batch_count", "num_samples", "train_loss", "last_train_loss", "val_..."}``.
@@ -184,7 +187,7 @@ class Estimator:
             checkpoint_dir=self._run_directory(),
             stop_on_nan=stop_on_nan,
             memory=parse_bytes(memory),
-            disk=disk_of(OrcaContext.train_data_store),
+            disk=disk_of(data_store or OrcaContext.train_data_store),
             stall_timeout=stall_timeout,
             attempts=attempts,
             recovery=recovery or "",
@@ -260,6 +263,7 @@ class Estimator:
         callbacks: Sequence[Any] | Any | None = None,
         profile: bool = False,
         transform: Transform | None = None,
+        outputs: Outputs | None = None,
     ) -> Any:
         """Applies the model; on a DataFrame this is lazy and keeps all columns and the order of rows.
 
@@ -271,6 +275,8 @@ class Estimator:
             callbacks: called where the rows are predicted.
             profile: accepted for older programs.
             transform: as in `fit`.
+            outputs: the new columns and how they are made, where that is known: then the model is asked for nothing
+                before rows are read.
 
         Returns:
             the user's own kind of data: a DataFrame with a column ``prediction`` (a number, an ML vector, nested
@@ -284,6 +290,7 @@ class Estimator:
             columns=inputs,
             batch_size=rows_per_step(batch_size, adapted, 256),
             threads=self._threads(cluster),
+            outputs=outputs,
         )
         return adapted.give_back(run.predict(job, adapted.shards, cluster, names_of(output_cols) or ()))
 
@@ -412,7 +419,8 @@ class Estimator:
         asked = with_pictures(adapted.columns, schema, transform)
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
-            self._spec.check_columns([spec for spec in self._schema if spec.name not in asked.images])
+            changed = {*asked.images, *dict(asked.values)}
+            self._spec.check_columns([spec for spec in self._schema if spec.name not in changed])
         return replace(adapted, columns=asked)
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:

@@ -161,7 +161,8 @@ class TorchSpec:
         optimizer = build_optimizer(own.optimizer, model, self.config)
         if device.type == "cuda" and optimizer.state:
             optimizer.load_state_dict(optimizer.state_dict())  # follows its parameters to the device
-        rates = control_rate(own.optimizer, optimizer, self.scheduler_creator, self.config, self.scheduler_step_freq)
+        creator, frequency = self._scheduler()
+        rates = control_rate(own.optimizer, optimizer, creator, self.config, frequency)
         return TorchReplica(Parts(model, loss, rates), settings)
 
     def absorb(self, state: State) -> None:
@@ -211,6 +212,13 @@ class TorchSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrive, (self.dumps(),)
+
+    def _scheduler(self) -> tuple[Callable[..., Any] | None, str | None]:
+        """(creator, when it steps): the user's, else what an optimizer creator brings with it (`TorchOptim`)."""
+        creator = getattr(self.optimizer, "scheduler_creator", None)
+        if self.scheduler_creator is not None or creator is None:
+            return self.scheduler_creator, self.scheduler_step_freq
+        return creator, getattr(self.optimizer, "scheduler_step_freq", "batch")
 
     def _copy(self) -> TorchSpec:
         """This spec over copies of what training changes; what they share stays shared."""
