@@ -27,7 +27,7 @@ from zoo.feature.samples import as_pair
 
 _STRUCT = ("origin", "height", "width", "nChannels", "mode", "data")
 DEPTHS = (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.float32, np.float64)
-"""numpy's types by OpenCV's number of a depth: the lowest three bits of a mode."""
+"""numpy's types by OpenCV's number of a depth: the lowest three bits of a mode, in Spark and in OpenCV before 5."""
 _DEPTH_BITS = 3
 _MOST_CHANNELS = 512
 
