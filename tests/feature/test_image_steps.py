@@ -287,7 +287,8 @@ def test_samples() -> None:
 def test_pixels_as_a_struct_are_the_pixels(kind: Any, channels: int, height: int, width: int) -> None:
     shape = (height, width) if channels == 1 else (height, width, channels)
     mat = np.arange(height * width * channels).astype(kind).reshape(shape)
-    struct = dict(origin="a", height=height, width=width, nChannels=channels, mode=mode_of(mat), data=mat.tobytes())
+    sizes = {"height": height, "width": width, "nChannels": channels}
+    struct = sizes | {"origin": "a", "mode": mode_of(mat), "data": mat.tobytes()}
     found = mat_of(struct)
     assert found.dtype == kind and np.array_equal(found, mat)
     assert np.array_equal(RowToImageFeature().apply({"image": struct, "label": 1}).mat, mat)
@@ -319,7 +320,8 @@ def test_errors_name_the_image_and_its_shape() -> None:
     "make",
     [
         lambda: ImageResize(0, 3), lambda: ImageResize(3, 3, 9), lambda: ImageBrightness(2, 1),
-        lambda: ImageHue("a", 1), lambda: ImageColorJitter(brightness_prob=2), lambda: ImageChannelNormalize(1, 2, 3, 0),
+        lambda: ImageHue("a", 1), lambda: ImageColorJitter(brightness_prob=2),
+        lambda: ImageChannelNormalize(1, 2, 3, 0),
         lambda: ImageAspectScale(1.5), lambda: ImageRandomAspectScale([]), lambda: ImageFiller(0, 0, 2, 1),
         lambda: ImageExpand(min_expand_ratio=0.5), lambda: ImageMatToTensor(format="CHW"),
         lambda: ImageSetToSample([]), lambda: ImageRandomPreprocessing(ImageHFlip(), 1.5),

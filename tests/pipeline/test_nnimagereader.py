@@ -139,8 +139,8 @@ def test_origins(on_spark: Any, folder: Path) -> None:
 
 def test_a_chain_takes_rows_and_structs(on_spark: Any, folder: Path) -> None:
     chain = ChainedPreprocessing([
-        RowToImageFeature(), ImageResize(20, 30), ImageCenterCrop(16, 12), ImageChannelNormalize(123.68, 116.779, 104.0),
-        ImageMatToTensor(), ImageFeatureToTensor(),
+        RowToImageFeature(), ImageResize(20, 30), ImageCenterCrop(16, 12),
+        ImageChannelNormalize(123.68, 116.779, 104.0), ImageMatToTensor(), ImageFeatureToTensor(),
     ])  # fmt: skip
     frame = NNImageReader.readImages(str(folder / "cats"), image_codec=1)
     rows = frame.collect()

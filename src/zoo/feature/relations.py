@@ -91,7 +91,9 @@ def relation_of(line: str) -> Relation:
         id1, id2, label = fields
         return Relation(id1, id2, int(label))
     except ValueError:
-        raise DataError(f"a relation is a line 'id1,id2,label' with a whole number as label. Received: {line!r}") from None
+        raise DataError(
+            f"a relation is a line 'id1,id2,label' with a whole number as label. Received: {line!r}"
+        ) from None
 
 
 def _filled(line: str) -> bool:

@@ -188,7 +188,9 @@ def _stacked(rows: tuple[tuple[np.ndarray, ...], ...], what: str) -> tuple[np.nd
     for number, column in enumerate(zip(*rows, strict=True)):
         shapes = sorted({one.shape for one in column})
         if len(shapes) > 1:
-            raise DataError(f"{what} {number} of the samples has the shapes {shapes[:5]} in one batch. Make them alike.")
+            raise DataError(
+                f"{what} {number} of the samples has the shapes {shapes[:5]} in one batch. Make them alike."
+            )
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 

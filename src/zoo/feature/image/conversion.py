@@ -177,8 +177,7 @@ def check_codec(codec: Any) -> None:
     """Raises UsageError where this is no flag of ``cv2.imread``."""
     if not isinstance(codec, int) or isinstance(codec, bool) or codec < -1:
         raise UsageError(
-            "image_codec must be a flag of cv2.imread: -1 as the file is, 0 grey, 1 colour (BGR). "
-            f"Received: {codec!r}"
+            f"image_codec must be a flag of cv2.imread: -1 as the file is, 0 grey, 1 colour (BGR). Received: {codec!r}"
         )
 
 

@@ -79,9 +79,7 @@ class Reading:
         label = None if file.label is None else np.float32(file.label)
         return ImageFeature(mat, label, name, original_size=size)
 
-    def images(
-        self, files: Iterable[File], over: Callable[..., Iterable[Any]] = map
-    ) -> Iterator[ImageFeature]:
+    def images(self, files: Iterable[File], over: Callable[..., Iterable[Any]] = map) -> Iterator[ImageFeature]:
         """The images of files, in their order; those that are left out are counted, and logged at the end.
 
         Args:
