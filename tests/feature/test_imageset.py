@@ -160,7 +160,9 @@ def test_estimators_train_on_sets(inline: None, photos: Path) -> None:
 
     images = ImageSet.read(photos, image_codec=1, with_label=True, one_based_label=False).transform(CHAIN)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 8, 1), torch.nn.Flatten(0))
-    estimator = Estimator.from_torch(model=model, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD(model.parameters(), 1e-6))
+    estimator = Estimator.from_torch(
+        model=model, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD(model.parameters(), 1e-6)
+    )
     loader = DataLoader(TensorDataset(torch.zeros(4, 3, 6, 8), torch.zeros(4)), 2)
     for data, rows in [(images, 3), (FeatureSet.image_set(images), 3), (FeatureSet.pytorch_dataloader(loader), 4)]:
         (stats,) = estimator.fit(data, epochs=1, batch_size=3)

@@ -47,6 +47,10 @@ class Preprocessing:
         """The same step with the random draws of a seed and an epoch; otherwise both are 0."""
         return Seeded(self, checked(seed, "seed"), checked(epoch, "epoch"))
 
+    def of_epoch(self, seed: int, epoch: int) -> Preprocessing:
+        """`seeded`, by the name that the engine asks a column's transform for at the begin of each epoch."""
+        return self.seeded(seed, epoch)
+
     def __call__(self, values: Any) -> Any:
         """Each of several values, or one.
 

@@ -1,6 +1,19 @@
-"""DataFrames in, DataFrames out: image readers and Spark ML stages."""
+"""DataFrames of images, and Spark ML stages that train and apply neural networks."""
 
-from zoo.pipeline.nnframes.nn_image_reader import NNImageReader
-from zoo.pipeline.nnframes.nn_image_schema import NNImageSchema, with_origin_column
+import importlib
+from typing import Any
 
-__all__ = ["NNImageReader", "NNImageSchema", "with_origin_column"]
+_HOMES = {
+    "NNImageReader": "nn_image_reader",
+    "NNImageSchema": "nn_image_schema",
+    "with_origin_column": "nn_image_schema",
+}
+"""Name -> its module, which is imported when the name is first asked for: pyspark is an extra."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
