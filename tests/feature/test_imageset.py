@@ -167,3 +167,9 @@ def test_estimators_train_on_sets(inline: None, photos: Path) -> None:
     for data, rows in [(images, 3), (FeatureSet.image_set(images), 3), (FeatureSet.pytorch_dataloader(loader), 4)]:
         (stats,) = estimator.fit(data, epochs=1, batch_size=3)
         assert stats["num_samples"] == rows
+
+
+def test_a_function_that_makes_a_dataset_is_read_by_the_ranks() -> None:
+    adapted = adapt(FeatureSet.tf_dataset(lambda: [(np.ones((2, 3)), np.zeros(2))] * 2, 4))
+    assert adapted.columns.labels == ("y0",)
+    assert [batch.num_rows for _, batch in adapted.shards.open(0, 1)] == [2, 2]

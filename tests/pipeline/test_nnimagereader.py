@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 import pictures
+from objectstore import KEY, SECRET, ObjectStore
+from zoo.engine import storage
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.feature.common import ChainedPreprocessing
 from zoo.feature.image import (
@@ -17,6 +19,7 @@ from zoo.feature.image import (
     ImageFeatureToTensor,
     ImageMatToTensor,
     ImageResize,
+    ImageSet,
     RowToImageFeature,
 )
 from zoo.feature.image.image_feature import mat_of
@@ -154,15 +157,20 @@ def test_a_chain_takes_rows_and_structs(on_spark: Any, folder: Path) -> None:
         chain.apply({"image": None})
 
 
-def test_remote_files(on_spark: Any, folder: Path, s3: str) -> None:
-    from zoo.engine import storage
-
+def test_remote_files(on_spark: Any, folder: Path, s3: str, object_store: ObjectStore) -> None:
     for path in (folder / "cats").iterdir():
         storage.write_atomically(storage.join(s3, "cats", path.name), path.read_bytes())
     storage.write_atomically(storage.join(s3, "cats", "x.jpg"), b"none")
-    frame = NNImageReader.readImages(f"{s3}/cats/bild*", image_codec=1)
+    keys = f"{KEY}:{SECRET}@"  # in the URL: the tests' Spark was started before the variables were set
+    options = f"?scheme=http&endpoint_override={object_store.endpoint.removeprefix('http://')}"
+    there = f"s3://{keys}{s3.removeprefix('s3://')}/cats"
+    rows = NNImageReader.readImages(f"{there}/bild*{options}", image_codec=1).collect()
     local = NNImageReader.readImages(str(folder / "cats"), image_codec=1).collect()
-    assert [row.image.data for row in frame.collect()] == [row.image.data for row in local]
-    assert NNImageReader.readImages(f"{s3}/cats", errors="skip").count() == 2
-    with pytest.raises(Exception, match="x.jpg cannot be decoded"):
-        NNImageReader.readImages(f"{s3}/cats").count()
+    assert [row.image.data for row in rows] == [row.image.data for row in local]
+    assert [row.image.origin.rpartition("/")[2] for row in rows] == ["bild-ä00.jpg", "bild-ä01.jpg"]
+    assert not any(SECRET in row.image.origin or "endpoint" in row.image.origin for row in rows)
+    assert NNImageReader.readImages(there + options, errors="skip").count() == 2
+    with pytest.raises(Exception, match=r"x\.jpg cannot be decoded"):
+        NNImageReader.readImages(there + options).count()
+    found = ImageSet.read(f"s3://{keys}{s3.removeprefix('s3://')}{options}", with_label=True, errors="skip")
+    assert found.label_map == {"cats": 1} and found.get_label() == [1, 1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from zoo.engine import storage
 from zoo.engine.data import images
-from zoo.engine.data.finding import Found, find
+from zoo.engine.data.finding import find
 from zoo.engine.errors import DataError, StorageFailed, UsageError
 from zoo.engine.filesystems import split_options
 from zoo.feature.image.conversion import check_codec
@@ -71,7 +71,7 @@ class Reading:
             DataError: it is none, cut off or damaged.
             StorageFailed: it cannot be read.
         """
-        name = storage.shown(file.url)
+        name = name_of(file.url)
         mat = images.decode_by(storage.read_bytes(file.url), self.codec, name)
         size = channels_last(mat).shape
         if self.height > 0:
@@ -135,13 +135,13 @@ def classified(path: Any, first: int) -> tuple[list[File], dict[str, int]]:
     Raises:
         UsageError: files that lie right below the path, so that they have no class; else as `listed`.
     """
-    roots = {storage.shown(one) for one in paths_of(path)}
+    roots = {name_of(one) for one in paths_of(path)}
     urls = listed(path)
-    parents = [storage.shown(url).rpartition("/")[0] for url in urls]
+    parents = [name_of(url).rpartition("/")[0] for url in urls]
     loose = next((url for url, parent in zip(urls, parents, strict=True) if parent in roots), None)
     if loose is not None:
         raise UsageError(
-            f"with_label=True is for a directory with one sub-directory for each class, and {storage.shown(loose)} "
+            f"with_label=True is for a directory with one sub-directory for each class, and {name_of(loose)} "
             "lies in none. Move it, or leave with_label out."
         )
     names = [parent.rpartition("/")[2] for parent in parents]
@@ -169,19 +169,25 @@ def paths_of(path: Any) -> list[str]:
 
 
 def _below(url: str) -> Sequence[str]:
-    found = find(url, ())
-    return [_address(url, found, path) for path in found.paths if path.rpartition("/")[2] not in _LITTER]
-
-
-def _address(url: str, found: Found, path: str) -> str:
-    """A file's own URL: the path within the file system, behind what precedes it in the URL that was asked for."""
+    paths = [path for path in find(url, ()).paths if path.rpartition("/")[2] not in _LITTER]
     if storage.is_local(url):
-        return path
+        return paths
+    before, options = _around(url)
+    return [f"{before}{path.lstrip('/')}{options}" for path in paths]
+
+
+def _around(url: str) -> tuple[str, str]:
+    """What stands before and behind the path within the file system in a URL: scheme, host and keys; options."""
     whole, options = split_options(url)
     scheme, _, rest = whole.partition("://")
     inside = storage.file_system(url)[1].strip("/")
-    head = rest.rstrip("/").removesuffix(inside).rstrip("/") if rest.rstrip("/").endswith(inside) else ""
-    return f"{scheme}://{head}/{path.lstrip('/')}{options}" if head else f"{scheme}://{path}{options}"
+    known = bool(inside) and rest.rstrip("/").endswith(inside)
+    return f"{scheme}://{rest.rstrip('/').removesuffix(inside) if known else ''}", options
+
+
+def name_of(url: str) -> str:
+    """A file's URL or path as rows and errors tell it: without keys and options."""
+    return storage.shown(url if storage.is_local(url) else split_options(url)[0])
 
 
 def _told(path: Any) -> str:
