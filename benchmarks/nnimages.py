@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from images import pictures
 from measure import Row, compared, in_turns
 from places import folder, spark
 
+from zoo.engine.data.images import decoder
 from zoo.feature.common import ChainedPreprocessing
 from zoo.feature.image import (
     ImageCenterCrop,
@@ -34,6 +34,7 @@ from zoo.feature.image import (
 )
 from zoo.pipeline.nnframes import NNImageReader
 
+cv2 = decoder()  # with the settings that zoo chooses when OpenCV is loaded
 COUNT = {"tiny": 16, "quick": 600, "full": 2000}
 TURNS = {"tiny": 1, "quick": 3, "full": 7}
 SIDES = {"tiny": ((48, 0.9),), "quick": ((1024, 0.9),), "full": ((1024, 0.9), (400, None))}  # (pixels, target)

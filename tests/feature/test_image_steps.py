@@ -3,13 +3,13 @@
 import pickle
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pictures
+from zoo.engine.data.images import decoder
 from zoo.engine.errors import DataError, UsageError
 from zoo.feature.common import ChainedPreprocessing
 from zoo.feature.draws import Draws
@@ -46,6 +46,7 @@ from zoo.feature.image import (
 )
 from zoo.feature.image.image_feature import mat_of, mode_of
 
+cv2 = decoder()  # with the settings that zoo chooses when OpenCV is loaded
 MAT = pictures.pixels(1, (41, 30))
 GREY = MAT[:, :, 0]
 STEPS = [

@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 import pictures
 from zoo.engine.data.adapters import adapt
+from zoo.engine.data.images import decoder
 from zoo.engine.errors import DataError, UsageError
 from zoo.feature.common import ChainedPreprocessing, FeatureSet, TensorToSample
 from zoo.feature.image import (
@@ -24,6 +24,7 @@ from zoo.feature.image import (
     LocalImageSet,
 )
 
+cv2 = decoder()  # with the settings that zoo chooses when OpenCV is loaded
 CHAIN = ChainedPreprocessing([ImageColorJitter(), ImageRandomCrop(8, 6), ImageMatToTensor(), ImageSetToSample()])
 
 

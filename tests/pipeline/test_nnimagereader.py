@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +10,7 @@ from PIL import Image
 import pictures
 from objectstore import KEY, SECRET, ObjectStore
 from zoo.engine import storage
+from zoo.engine.data.images import decoder
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.feature.common import ChainedPreprocessing
 from zoo.feature.image import (
@@ -24,6 +24,8 @@ from zoo.feature.image import (
 )
 from zoo.feature.image.image_feature import mat_of
 from zoo.pipeline.nnframes import NNImageReader, NNImageSchema, with_origin_column
+
+cv2 = decoder()  # with the settings that zoo chooses when OpenCV is loaded
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class Draws:
             content: an array or bytes, as they are where the first random step meets them.
         """
         if self._generator is None:
-            whole = np.ascontiguousarray(content) if isinstance(content, np.ndarray) else content
+            whole: Any = np.ascontiguousarray(content) if isinstance(content, np.ndarray) else content
             self._generator = np.random.default_rng((self.seed, self.epoch, zlib.crc32(whole)))
         return self._generator
 

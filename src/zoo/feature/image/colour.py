@@ -185,7 +185,7 @@ class ImageChannelNormalize(MatStep):
         library = images.decoder()
         means, deviations = (self.mean_b, self.mean_g, self.mean_r), (self.std_b, self.std_g, self.std_r)
         made: np.ndarray = library.subtract(coloured(mat), (*means, 0.0), dtype=library.CV_32F)
-        return made if deviations == (1.0, 1.0, 1.0) else made / np.float32(deviations)
+        return made if deviations == (1.0, 1.0, 1.0) else made / np.array(deviations, np.float32)
 
 
 class ImagePixelNormalize(MatStep):

@@ -50,7 +50,7 @@ class ImageBytesToMat(ImagePreprocessing):
 
     def step(self, value: Any, draws: Draws) -> ImageFeature:
         """The image with its pixels; `value` may be the bytes alone."""
-        feature = ImageFeature(**{self.byte_key: bytes(value)}) if is_bytes(value) else ImageFeature.of(value)
+        feature = ImageFeature().having(**{self.byte_key: bytes(value)}) if is_bytes(value) else ImageFeature.of(value)
         mat = images.decode_by(_bytes(feature, self.byte_key), self.image_codec, feature.name)
         return feature.having(mat=mat, original_size=channels_last(mat).shape)
 

@@ -151,7 +151,7 @@ def mode_of(mat: np.ndarray) -> int:
     depth = next((number for number, kind in enumerate(DEPTHS) if mat.dtype == kind), None)
     if depth is None:
         raise DataError(f"OpenCV has no pixels of {mat.dtype}. Convert them to uint8 or float32.")
-    return depth + ((channels_last(mat).shape[2] - 1) << _DEPTH_BITS)
+    return int(depth) + ((channels_last(mat).shape[2] - 1) << _DEPTH_BITS)
 
 
 def mat_of(struct: Mapping[str, Any]) -> np.ndarray:
