@@ -49,6 +49,7 @@ BENCHMARKS = {
     "images": "images:rows",
     "images-write": "image_writes:rows",
     "images-disk": "image_disk:rows",
+    "nnimages": "nnimages:rows",
 }
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 PINNED = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -36,6 +36,7 @@ VAGUE_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "manager
 OLD_ADDRESSES = {  # module or package: why it keeps a vague name
     "zoo.common": "programs write `from zoo.common.nncontext import *`",
     "zoo.common.utils": "programs import file functions from it",
+    "zoo.feature.common": "programs import Preprocessing and its kin from it",
     "zoo.util": "programs write `zoo.util.triggers`, `zoo.util.tf`",
     "zoo.util.utils": "programs import get_node_ip and its kin from it",
     "zoo.bigdl.util": "programs write `zoo.bigdl.util.common`",
