@@ -16,7 +16,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.triggers import MaxEpoch
 from zoo.orca.learn import optimizers
 from zoo.tfpark import KerasModel, TFDataset, TFOptimizer
-from zoo.tfpark.answers import LocalRows
+from zoo.orca.learn.rows import LocalRows
 
 pytestmark = pytest.mark.tensorflow
 ROWS, BATCH = 40, 8

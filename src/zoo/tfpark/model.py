@@ -15,7 +15,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, files
 from zoo.orca.learn.keras_estimator import make_estimator
 from zoo.tfpark import nests
-from zoo.tfpark.answers import as_rdd
+from zoo.orca.learn.rows import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset
 
 

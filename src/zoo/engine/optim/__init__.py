@@ -11,6 +11,7 @@ from zoo.engine.optim.optimizers import (
     Adagrad,
     Adam,
     Adamax,
+    AdamWeightDecay,
     Clip,
     ConstantClip,
     Ftrl,
@@ -26,17 +27,20 @@ from zoo.engine.optim.schedules import (
     MultiStep,
     Plateau,
     Poly,
+    PolyEpoch,
     Schedule,
     Scheduler,
     SequentialSchedule,
     Step,
     Warmup,
+    WarmupDecay,
 )
 
 __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamWeightDecay",
     "Adamax",
     "Clip",
     "ConstantClip",
@@ -50,6 +54,7 @@ __all__ = [
     "ParallelAdam",
     "Plateau",
     "Poly",
+    "PolyEpoch",
     "RMSprop",
     "RateControl",
     "SGD",
@@ -58,4 +63,5 @@ __all__ = [
     "SequentialSchedule",
     "Step",
     "Warmup",
+    "WarmupDecay",
 ]

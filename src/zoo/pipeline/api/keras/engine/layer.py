@@ -1,7 +1,7 @@
 """What every layer of this API can do beyond a layer of Keras 3.
 
 Owns: variables into and out of a layer, its input shape, weights in BigDL's layout.
-Leaves: what layers compute (layers), models (topology).
+Leaves: what layers compute (layers), models (topology), gradients (backprop).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from zoo.pipeline.api.keras.engine.backprop import Backprop
 from zoo.pipeline.api.variable import is_symbolic, unwrapped, wrapped
 
 
-class ZooKerasLayer:
+class ZooKerasLayer(Backprop):
     """Mixed into a layer of Keras: ``class Dense(ZooKerasLayer, keras.layers.Dense)``.
 
     Attributes:
