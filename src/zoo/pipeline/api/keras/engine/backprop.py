@@ -39,17 +39,20 @@ class Backprop:
         """Whether `forward` computes as in training (dropout, statistics of the batch); so it is at first."""
         return bool(self.__dict__.get("_zoo_training", True))
 
-    def training(self, is_training: bool = True) -> Any:
-        """Has `forward` compute as in training, or as in prediction."""
-        self.__dict__["_zoo_training"] = is_training
+    def set_training_status(self) -> Any:
+        """Has `forward` compute as in training."""
+        self.__dict__["_zoo_training"] = True
         return self
 
     def set_evaluate_status(self) -> Any:
         """Has `forward` compute as in prediction."""
-        return self.training(False)
+        self.__dict__["_zoo_training"] = False
+        return self
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs for arrays with the batch: an array, or a list of them."""
+        if not _of_numbers(input):  # on its torch backend Keras calls layers so, with tensors
+            return super().forward(input, *args, **kwargs)  # type: ignore[misc]
         from zoo.pipeline.api.library import library
 
         keras = library()
@@ -81,10 +84,9 @@ class Backprop:
 
         def total(*tensors: Any) -> Any:
             outputs = keras.tree.flatten(self._applied(list(tensors) if isinstance(given, list) else tensors[0]))
-            return sum(
-                keras.ops.sum(keras.ops.cast(one, "float32") * weight)
-                for one, weight in zip(outputs, weights, strict=True)
-            )
+            _check_alike([tuple(one.shape) for one in outputs], [weight.shape for weight in weights])
+            pairs = zip(outputs, map(keras.ops.convert_to_tensor, weights), strict=True)
+            return sum(keras.ops.sum(keras.ops.cast(one, "float32") * weight) for one, weight in pairs)
 
         _, by_input, by_weight = gradients(total, arrays, variables)
         self._gradients().add(variables, by_weight)
@@ -93,6 +95,14 @@ class Backprop:
     def zero_grad_parameters(self) -> None:
         """Forgets the gradients that `backward` has added up."""
         self._gradients().sums.clear()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Torch's own word, on that backend: forgets the gradients of the step before."""
+        for _, parameter in self.named_parameters():  # type: ignore[attr-defined]
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
 
     def parameters(self) -> dict[str, dict[str, np.ndarray]]:
         """Of each layer with weights: ``{"weight", "bias", "gradWeight", "gradBias"}``, in BigDL's layout."""
@@ -108,6 +118,18 @@ class Backprop:
     def _gradients(self) -> Gradients:
         held: Gradients = self.__dict__.setdefault("_zoo_gradients", Gradients())
         return held
+
+
+def _check_alike(outputs: list[Any], given: list[Any]) -> None:
+    if outputs != given:
+        raise UsageError(f"grad_output must have the shape of the output, {outputs}. Received: {given}")
+
+
+def _of_numbers(input: Any) -> bool:
+    """Whether it is arrays or numbers, in lists or not, and no tensor of any library."""
+    if isinstance(input, list | tuple):
+        return all(map(_of_numbers, input))
+    return isinstance(input, np.ndarray | np.generic | int | float)
 
 
 def _listed(input: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.pipeline.api.keras.engine.backprop import Backprop
+from zoo.pipeline.api.library import library
 from zoo.pipeline.api.variable import is_symbolic, unwrapped, wrapped
 
 
@@ -29,7 +30,7 @@ class ZooKerasLayer(Backprop):
         call = super().__call__  # type: ignore[misc]
         if is_symbolic(args) or is_symbolic(tuple(kwargs.values())):
             return wrapped(call(*unwrapped(args), **{name: unwrapped(value) for name, value in kwargs.items()}))
-        return call(*args, **kwargs)
+        return call(*_tensors(args), **kwargs)
 
     def set_name(self, name: str) -> Any:
         """Names the layer."""
@@ -69,6 +70,13 @@ class ZooKerasLayer(Backprop):
     def from_bigdl(self, weights: list[np.ndarray]) -> list[np.ndarray]:
         """The way back."""
         return weights
+
+
+def _tensors(value: Any) -> Any:
+    """Arrays as tensors, for Keras on torch, which calls `forward`: with arrays that is the user's word."""
+    if type(value) in (list, tuple):
+        return type(value)(_tensors(one) for one in value)
+    return library().ops.convert_to_tensor(value) if isinstance(value, np.ndarray) else value
 
 
 def _shape(tensors: Any) -> Any:
