@@ -121,31 +121,31 @@ class Variable:
         return axis, self.shape[axis]
 
     def __add__(self, other: Any) -> Variable:
-        return Variable(node=self.node + unwrapped(other))
+        return Variable(node=self.node + unwrapped(other, self.node))
 
     def __radd__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) + self.node)
+        return Variable(node=unwrapped(other, self.node) + self.node)
 
     def __sub__(self, other: Any) -> Variable:
-        return Variable(node=self.node - unwrapped(other))
+        return Variable(node=self.node - unwrapped(other, self.node))
 
     def __rsub__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) - self.node)
+        return Variable(node=unwrapped(other, self.node) - self.node)
 
     def __mul__(self, other: Any) -> Variable:
-        return Variable(node=self.node * unwrapped(other))
+        return Variable(node=self.node * unwrapped(other, self.node))
 
     def __rmul__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) * self.node)
+        return Variable(node=unwrapped(other, self.node) * self.node)
 
     def __truediv__(self, other: Any) -> Variable:
-        return Variable(node=self.node / unwrapped(other))
+        return Variable(node=self.node / unwrapped(other, self.node))
 
     def __rtruediv__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) / self.node)
+        return Variable(node=unwrapped(other, self.node) / self.node)
 
     def __pow__(self, other: Any) -> Variable:
-        return Variable(node=self.node ** unwrapped(other))
+        return Variable(node=self.node ** unwrapped(other, self.node))
 
     def __neg__(self) -> Variable:
         return Variable(node=-self.node)
