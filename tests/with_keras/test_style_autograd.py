@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
+from stylelayers import Dense, keras
 
 import zoo.pipeline.api.autograd as A
-from stylelayers import Dense, keras
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.topology import Input
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model

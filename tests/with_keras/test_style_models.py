@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stylelayers import Dense, keras
 
 import zoo.pipeline.api.autograd as A
-from stylelayers import Dense, keras
 from zoo.engine import session
 from zoo.engine.clusters.local import LocalCluster
 from zoo.engine.errors import NoContext, UsageError
@@ -178,7 +178,9 @@ def test_a_sequential_begins_in_several_ways() -> None:
         Sequential().add(Sequential().add(Dense(3, input_shape=(4,)))).add(Dense(1)),
     ):
         assert model.is_built() and model.predict(X, distributed=False).shape == (ROWS, 1)
-    nested = Sequential().add(Sequential(name="inner").add(Dense(3, input_shape=(4,), name="a"))).add(Dense(1, name="b"))
+    nested = (
+        Sequential().add(Sequential(name="inner").add(Dense(3, input_shape=(4,), name="a"))).add(Dense(1, name="b"))
+    )
     assert [layer.name for layer in nested.flattened_layers()] == ["a", "b"]
     assert len(nested.flattened_layers(include_container=True)) == 4
     assert nested.get_layer("inner") is nested.layers[0]

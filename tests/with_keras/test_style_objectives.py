@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from stylelayers import Dense, keras
+
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.metrics import metric_of
 from zoo.engine.optim import SGD, SequentialSchedule, Warmup

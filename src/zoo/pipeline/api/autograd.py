@@ -159,5 +159,3 @@ def _product(a: Any, b: Any, axes: Sequence[int] | None) -> Any:
         a = ops.moveaxis(a, axes[0], -1)
         b = ops.moveaxis(b, axes[1], -2)
     return ops.matmul(a, b)
-
-

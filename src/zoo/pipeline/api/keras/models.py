@@ -109,7 +109,7 @@ class Sequential(KerasNet, keras.Sequential):
         for layer in layers or ():
             self.add(layer)
 
-    def add(self, model: Any, rebuild: bool = True) -> Sequential:  # noqa: ARG002  Keras' own word
+    def add(self, model: Any, rebuild: bool = True) -> Sequential:
         """Appends a layer, or a model; returns the model.
 
         Raises:
@@ -197,5 +197,3 @@ def _made(input: Any = None, output: Any = None, name: str | None = None, **word
 
 def _first(tensors: Any) -> Any:
     return tensors[0] if isinstance(tensors, list | tuple) else tensors
-
-

@@ -177,6 +177,7 @@ def _may_be(found: Any, wanted: tuple[int | None, ...]) -> bool:
     """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
     shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
     return any(
-        len(shape) == len(wanted) and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
+        len(shape) == len(wanted)
+        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
         for shape in shapes
     )

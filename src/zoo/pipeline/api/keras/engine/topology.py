@@ -72,8 +72,8 @@ class KerasNet(ZooKerasLayer):
         """Says how the model is trained.
 
         Args:
-            optimizer: ``"sgd"``, ``"adam"``, ``"adamax"``, ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, an optimizer of
-                `zoo.orca.learn.optimizers` or of Keras.
+            optimizer: ``"sgd"``, ``"adam"``, ``"adamax"``, ``"adagrad"``, ``"adadelta"``, ``"rmsprop"``, an
+                optimizer of `zoo.orca.learn.optimizers` or of Keras.
             loss: a name, a loss of `objectives`, or a function of variables (y_true, y_pred), see `autograd`.
             metrics: names (``"accuracy"``, ``"top5accuracy"``, ``"mae"``, ``"mse"``, ``"auc"``, ``"loss"``,
                 ``"treennaccuracy"``) or metrics.
@@ -337,5 +337,3 @@ def _summary(found: list[list[float]] | None) -> np.ndarray:
     if found is None:
         raise UsageError("no summaries: call set_tensorboard(log_dir, app_name) before fit.")
     return np.array(found, np.float64).reshape(-1, 3)
-
-
