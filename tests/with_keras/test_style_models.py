@@ -78,13 +78,27 @@ def test_labels_may_count_from_one_in_the_loss_and_its_metrics() -> None:
     np.testing.assert_array_equal(found, sequential().predict_classes(X, distributed=False) + 1)
 
 
-def test_several_ranks_train_the_same_model(expected_leftovers: Any) -> None:
+@pytest.mark.slow
+def test_on_spark_rows_of_predictions_are_an_rdd(on_spark: Any) -> None:
+    model = sequential()
+    frame = on_spark.createDataFrame([(row.tolist(), int(label)) for row, label in zip(X, Y, strict=True)], ["x", "y"])
+    model.fit(frame, batch_size=ROWS, nb_epoch=1, feature_cols=["x"], label_cols=["y"])
+    alone = sequential()
+    alone.fit(X, Y, batch_size=ROWS, nb_epoch=1, distributed=False)
+    rows = model.predict(X)
+    assert hasattr(rows, "getNumPartitions")
+    np.testing.assert_allclose(np.stack(rows.collect()), alone.predict(X, distributed=False), atol=1e-5)
+    assert model.predict_classes(X).collect() == list(alone.predict_classes(X, distributed=False))
+    assert model.predict(frame, feature_cols=["x"]).columns == ["x", "y", "prediction"]
+
+
+@pytest.mark.slow
+def test_several_ranks_train_the_same_model() -> None:
     alone, together = sequential(), sequential()
     alone.fit(X, Y, batch_size=16, nb_epoch=2, distributed=False)
     session.begin(LocalCluster(2))
     try:
-        together._course.estimator._workers_per_node = 2
-        together.fit(X, Y, batch_size=16, nb_epoch=2)
+        together.fit(X, Y, batch_size=16, nb_epoch=2, workers=2)
         rows = together.predict(X)
         assert together.predict_classes(X).collect() == list(alone.predict_classes(X, distributed=False))
     finally:

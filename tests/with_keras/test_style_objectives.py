@@ -178,6 +178,20 @@ def test_the_root_of_a_tree_is_measured() -> None:
         tree.update(tree.start(), np.zeros((2, 2)), np.zeros((2, 2)))
 
 
+def test_berts_adam_follows_its_definition() -> None:
+    from zoo.engine.frameworks.keras.optim import build_optimizer
+
+    optimizer, penalty = build_optimizer(AdamWeightDecay(0.1, weight_decay=0.1))
+    variable, w = keras.Variable(P), P.copy()
+    m = v = np.zeros_like(P)
+    for gradient in (T, SIGNS, T):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        w = w - 0.1 * (m / (np.sqrt(v) + 1e-6) + 0.1 * w)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable.value), w, atol=1e-5)
+    assert penalty == 0 and type(optimizer).from_config(optimizer.get_config()).decay == 0.1
+
+
 def test_descriptions_go_there_and_back() -> None:
     rates = SequentialSchedule(10).add(Warmup(0.1), 5).add(PolyEpochDecay(2.0, 3), 10)
     for value in (SGD(0.1, momentum=0.9, learningrate_schedule=rates), AdamWeightDecay(total=9), metrics.AUC(9)):

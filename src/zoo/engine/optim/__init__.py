@@ -19,6 +19,7 @@ from zoo.engine.optim.optimizers import (
     Optimizer,
     ParallelAdam,
     RMSprop,
+    ScheduledAdam,
 )
 from zoo.engine.optim.rates import RateControl
 from zoo.engine.optim.schedules import (
@@ -59,6 +60,7 @@ __all__ = [
     "RateControl",
     "SGD",
     "Schedule",
+    "ScheduledAdam",
     "Scheduler",
     "SequentialSchedule",
     "Step",

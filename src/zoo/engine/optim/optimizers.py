@@ -152,18 +152,24 @@ class Adadelta(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Source: Kingma and Ba, ICLR 2015.
-
-    Args:
-        learningrate_schedule: takes the place of `learningrate_decay`.
-        weightdecay: factor of the L2 penalty.
-    """
+    """Source: Kingma and Ba, ICLR 2015."""
 
     learningrate: Positive = 1e-3
     learningrate_decay: NotNegative = 0.0
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     epsilon: Positive = 1e-8
+
+
+@dataclass(frozen=True)
+class ScheduledAdam(Adam):
+    """`Adam` with a schedule and an L2 penalty, which the Keras-style API gives it.
+
+    Args:
+        learningrate_schedule: takes the place of `learningrate_decay`.
+        weightdecay: factor of the L2 penalty.
+    """
+
     learningrate_schedule: Schedule | None = None
     weightdecay: NotNegative = 0.0
 

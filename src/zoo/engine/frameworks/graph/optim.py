@@ -270,6 +270,7 @@ _TRANSLATIONS: Mapping[type[optim.Optimizer], Callable[[Any, Any], Any]] = {
     optim.SGD: _sgd,
     optim.Adam: _adam,
     optim.ParallelAdam: _adam,
+    optim.ScheduledAdam: _adam,
     optim.Adagrad: _adagrad,
     optim.Adadelta: _adadelta,
     optim.Adamax: _adamax,

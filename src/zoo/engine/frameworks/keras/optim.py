@@ -163,6 +163,7 @@ _TRANSLATIONS: Mapping[type[optim.Optimizer], Callable[[Any], Any]] = {
     optim.Adam: _adam,
     optim.AdamWeightDecay: _bert_adam,
     optim.ParallelAdam: _adam,
+    optim.ScheduledAdam: _adam,
     optim.Adagrad: _adagrad,
     optim.Adadelta: _adadelta,
     optim.Adamax: _adamax,

@@ -138,6 +138,7 @@ _TRANSLATIONS: dict[type[optim.Optimizer], Callable[[Any, Parameters], torch.opt
     optim.Adam: _adam,
     optim.AdamWeightDecay: _bert_adam,
     optim.ParallelAdam: _adam,
+    optim.ScheduledAdam: _adam,
     optim.Adagrad: _adagrad,
     optim.Adadelta: _adadelta,
     optim.Adamax: _adamax,

@@ -19,7 +19,7 @@ __all__ = ["Adam", "AdamWeightDecay", "PolyEpochDecay"]
 def Adam(  # noqa: N802  once a class
     lr: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, decay: float = 0.0,
     schedule: optim.Schedule | None = None, weight_decay: float = 0.0,
-) -> optim.Adam:  # fmt: skip
+) -> optim.ScheduledAdam:  # fmt: skip
     """Adam.
 
     Args:
@@ -34,7 +34,7 @@ def Adam(  # noqa: N802  once a class
     Raises:
         UsageError: an argument out of its range.
     """
-    return optim.Adam(lr, decay, beta_1, beta_2, epsilon, schedule, weight_decay)
+    return optim.ScheduledAdam(lr, decay, beta_1, beta_2, epsilon, schedule, weight_decay)
 
 
 def AdamWeightDecay(  # noqa: N802  once a class
