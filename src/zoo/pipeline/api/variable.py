@@ -35,6 +35,13 @@ class Variable:
             node = library().Input(shape, name=name)
         self.node = node
 
+    free = False
+    """Whether it depends on no input, like an `autograd.Parameter`."""
+
+    def at(self, anchor: Any) -> Any:
+        """The tensor, in the graph that the tensor `anchor` is of."""
+        return self.node
+
     @property
     def shape(self) -> tuple[int | None, ...]:
         """With the batch, which is None."""
@@ -114,31 +121,31 @@ class Variable:
         return axis, self.shape[axis]
 
     def __add__(self, other: Any) -> Variable:
-        return Variable(node=self.node + unwrapped(other))
+        return Variable(node=self.node + unwrapped(other, self.node))
 
     def __radd__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) + self.node)
+        return Variable(node=unwrapped(other, self.node) + self.node)
 
     def __sub__(self, other: Any) -> Variable:
-        return Variable(node=self.node - unwrapped(other))
+        return Variable(node=self.node - unwrapped(other, self.node))
 
     def __rsub__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) - self.node)
+        return Variable(node=unwrapped(other, self.node) - self.node)
 
     def __mul__(self, other: Any) -> Variable:
-        return Variable(node=self.node * unwrapped(other))
+        return Variable(node=self.node * unwrapped(other, self.node))
 
     def __rmul__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) * self.node)
+        return Variable(node=unwrapped(other, self.node) * self.node)
 
     def __truediv__(self, other: Any) -> Variable:
-        return Variable(node=self.node / unwrapped(other))
+        return Variable(node=self.node / unwrapped(other, self.node))
 
     def __rtruediv__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other) / self.node)
+        return Variable(node=unwrapped(other, self.node) / self.node)
 
     def __pow__(self, other: Any) -> Variable:
-        return Variable(node=self.node ** unwrapped(other))
+        return Variable(node=self.node ** unwrapped(other, self.node))
 
     def __neg__(self) -> Variable:
         return Variable(node=-self.node)
@@ -147,13 +154,28 @@ class Variable:
         return f"Variable(shape={self.shape}, name='{self.name}')"
 
 
-def unwrapped(value: Any) -> Any:
-    """A variable's tensor; lists and tuples of them likewise; anything else as it is."""
+def unwrapped(value: Any, anchor: Any = None) -> Any:
+    """A variable's tensor; lists and tuples of them likewise; anything else as it is.
+
+    Args:
+        value: to unwrap.
+        anchor: a tensor of the graph, for variables that depend on no input; found in `value` where it is None.
+    """
+    anchor = anchor_of(value) if anchor is None else anchor
     if isinstance(value, Variable):
-        return value.node
+        return value.at(anchor)
     if type(value) in (list, tuple):
-        return type(value)(unwrapped(one) for one in value)
+        return type(value)(unwrapped(one, anchor) for one in value)
     return value
+
+
+def anchor_of(value: Any) -> Any:
+    """The first tensor in `value` that depends on an input; None where there is none."""
+    if isinstance(value, Variable):
+        return None if value.free else value.node
+    if type(value) in (list, tuple):
+        return next((found for found in map(anchor_of, value) if found is not None), None)
+    return None
 
 
 def wrapped(value: Any) -> Any:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from zoo.engine import optim
 from zoo.engine.contracts import Json
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.torch.bertadam import BertAdam
 from zoo.engine.frameworks.torch.ftrl import Ftrl
 from zoo.engine.frameworks.torch.plain import from_plain, to_plain
 from zoo.engine.progress import Progress
@@ -100,8 +101,14 @@ def _sgd(given: optim.SGD, parameters: Parameters) -> torch.optim.Optimizer:
 def _adam(given: optim.Adam | optim.ParallelAdam, parameters: Parameters) -> torch.optim.Optimizer:
     # one kernel over all parameters: 1.6x a step's speed for small models on a CPU (shared/FACTS.md)
     fused = all(p.is_floating_point() and (p.is_cuda or p.dtype == torch.float32) for p in parameters)
-    betas = (given.beta1, given.beta2)
-    return torch.optim.Adam(parameters, lr=given.learningrate, betas=betas, eps=given.epsilon, fused=fused)
+    betas, decay = (given.beta1, given.beta2), getattr(given, "weightdecay", 0.0)
+    return torch.optim.Adam(
+        parameters, lr=given.learningrate, betas=betas, eps=given.epsilon, weight_decay=decay, fused=fused
+    )
+
+
+def _bert_adam(given: optim.AdamWeightDecay, parameters: Parameters) -> torch.optim.Optimizer:
+    return BertAdam(parameters, given)
 
 
 def _adagrad(given: optim.Adagrad, parameters: Parameters) -> torch.optim.Optimizer:
@@ -129,7 +136,9 @@ def _ftrl(given: optim.Ftrl, parameters: Parameters) -> torch.optim.Optimizer:
 _TRANSLATIONS: dict[type[optim.Optimizer], Callable[[Any, Parameters], torch.optim.Optimizer]] = {
     optim.SGD: _sgd,
     optim.Adam: _adam,
+    optim.AdamWeightDecay: _bert_adam,
     optim.ParallelAdam: _adam,
+    optim.ScheduledAdam: _adam,
     optim.Adagrad: _adagrad,
     optim.Adadelta: _adadelta,
     optim.Adamax: _adamax,

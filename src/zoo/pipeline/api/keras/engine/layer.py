@@ -1,7 +1,7 @@
 """What every layer of this API can do beyond a layer of Keras 3.
 
 Owns: variables into and out of a layer, its input shape, weights in BigDL's layout.
-Leaves: what layers compute (layers), models (topology).
+Leaves: what layers compute (layers), models (topology), gradients (backprop).
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from zoo.pipeline.api.keras.engine.backprop import Backprop
+from zoo.pipeline.api.library import library
 from zoo.pipeline.api.variable import is_symbolic, unwrapped, wrapped
 
 
-class ZooKerasLayer:
+class ZooKerasLayer(Backprop):
     """Mixed into a layer of Keras: ``class Dense(ZooKerasLayer, keras.layers.Dense)``.
 
     Attributes:
@@ -28,7 +30,7 @@ class ZooKerasLayer:
         call = super().__call__  # type: ignore[misc]
         if is_symbolic(args) or is_symbolic(tuple(kwargs.values())):
             return wrapped(call(*unwrapped(args), **{name: unwrapped(value) for name, value in kwargs.items()}))
-        return call(*args, **kwargs)
+        return call(*_tensors(args), **kwargs)
 
     def set_name(self, name: str) -> Any:
         """Names the layer."""
@@ -68,6 +70,13 @@ class ZooKerasLayer:
     def from_bigdl(self, weights: list[np.ndarray]) -> list[np.ndarray]:
         """The way back."""
         return weights
+
+
+def _tensors(value: Any) -> Any:
+    """Arrays as tensors, for Keras on torch, which calls `forward`: with arrays that is the user's word."""
+    if type(value) in (list, tuple):
+        return type(value)(_tensors(one) for one in value)
+    return library().ops.convert_to_tensor(value) if isinstance(value, np.ndarray) else value
 
 
 def _shape(tensors: Any) -> Any:
