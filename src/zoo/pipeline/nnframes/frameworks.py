@@ -107,6 +107,11 @@ class Torch:
         """In evaluation mode; the model stays as it was."""
         import torch
 
+        if any(array.dtype == object for array in features):
+            raise UsageError(
+                "a feature column holds text or bytes, which cannot become a tensor. Give numbers, or a "
+                "feature_preprocessing that makes arrays of it."
+            )
         own = copy.deepcopy(model).cpu().eval()
         with torch.no_grad():
             made = own(*(torch.as_tensor(np.array(array)) for array in features))
