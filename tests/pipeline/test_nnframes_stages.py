@@ -308,6 +308,17 @@ def test_what_does_not_fit_is_an_error_before_training(frame: Any, make: Any, me
         make().fit(frame)
 
 
+def test_rows_behind_a_shuffle_are_not_read_for_a_check(frame: Any) -> None:
+    from zoo.pipeline.nnframes.training import shuffles
+
+    shuffled = frame.select("zero", "id").join(frame.select("features", "id").hint("merge"), "id")
+    assert shuffles(shuffled) and not shuffles(frame) and not shuffles(frame.select("id"))
+    stage = NNClassifier(linear(2, 2), nn.CrossEntropyLoss()).setLabelCol("zero").setMaxEpoch(1)
+    assert stage.fit(shuffled).transform(shuffled).count() == ROWS
+    with pytest.raises(DataError, match="class numbers 0"):
+        stage.fit(shuffled.withColumn("zero", F.col("zero") - 1))
+
+
 def test_transform_needs_its_columns(frame: Any) -> None:
     with pytest.raises(ColumnNotFound, match="featuresCol"):
         NNModel(linear()).transform(frame.drop("features"))
