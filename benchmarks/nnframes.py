@@ -1,5 +1,4 @@
-"""Stages of Spark ML and what is below them, in turns: `NNEstimator.fit` and the engine's own estimator on the same
-DataFrame, `NNModel.transform` and pyspark's `predict_batch_udf` with the same model."""
+"""Stages of Spark ML, and what is below or beside them, in turns: the engine's estimator, `predict_batch_udf`."""
 
 from __future__ import annotations
 
@@ -36,15 +35,14 @@ def rows(size: str) -> Iterator[Row]:
         path = str(place / "digits.parquet")
         pq.write_table(table(ROWS[size]), path, row_group_size=-(-ROWS[size] // 8))
         frame = session.read.parquet(path)
-        seconds = in_turns(
-            partial(quietly, partial(stage, frame)), partial(quietly, partial(estimator, frame)), TURNS[size], size != "tiny"
-        )
+        ours, theirs = (partial(quietly, partial(fit, frame)) for fit in (stage, estimator))
+        seconds = in_turns(ours, theirs, TURNS[size], int(size != "tiny"))
         labels = (f"{EPOCHS} epochs of an MLP on {ROWS[size]:,} rows of 784", "`NNClassifier.fit`", "`Estimator.fit`")
         yield compared(labels, *seconds, 0.97)
         model = mlp().eval()
         frame = frame.select("x")
         ours, theirs = partial(_ours, frame, model), partial(_reference, frame, model)
-        seconds = in_turns(ours, theirs, TURNS[size], size != "tiny")
+        seconds = in_turns(ours, theirs, TURNS[size], int(size != "tiny"))
         yield compared(("array<float> of 784, MLP", "`NNModel.transform`", "`predict_batch_udf`"), *seconds, 1.0)
 
 

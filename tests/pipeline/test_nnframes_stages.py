@@ -287,7 +287,7 @@ def test_a_stage_of_a_newer_version_is_refused(spark: Any, tmp_path: Path) -> No
         NNModel.load(str(tmp_path))
 
 
-# --- mistakes, before anything starts ----------------------------------------------------------------------------------
+# --- mistakes, before anything starts ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

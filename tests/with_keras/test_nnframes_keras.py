@@ -127,7 +127,9 @@ def test_a_random_preprocessing_draws_for_each_epoch(spark: Any, frame: Any) -> 
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 3.0, 0.5]])
-@pytest.mark.parametrize(("name", "activation"), [("ClassNLLCriterion", "log_softmax"), ("CrossEntropyCriterion", None)])
+@pytest.mark.parametrize(
+    ("name", "activation"), [("ClassNLLCriterion", "log_softmax"), ("CrossEntropyCriterion", None)]
+)
 def test_bigdls_criteria_have_torchs_values(weights: Any, name: str, activation: str | None) -> None:
     torch = pytest.importorskip("torch")
     scores = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")

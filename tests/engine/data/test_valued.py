@@ -21,8 +21,11 @@ from zoo.engine.jobs import Columns, ColumnTransform, Outputs
 torch = pytest.importorskip("torch")
 
 IMAGE = pa.struct(
-    [("origin", pa.string()), ("height", pa.int32()), ("width", pa.int32()), ("nChannels", pa.int32())]
-    + [("mode", pa.int32()), ("data", pa.binary())]
+    [
+        ("origin", pa.string()),
+        *((name, pa.int32()) for name in ("height", "width", "nChannels", "mode")),
+        ("data", pa.binary()),
+    ]
 )
 ROWS = hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 4)), elements=st.floats(-9, 9, width=32))
 
@@ -40,7 +43,7 @@ def test_row_by_row_and_batched_give_the_same(values: np.ndarray) -> None:
     [
         (ColumnTransform(lambda value: "text"), "must give an array of numbers.*Received: str"),
         (ColumnTransform(lambda value: np.zeros(int(value))), "shapes .1,. and .2,. in one batch"),
-        (ColumnTransform(lambda value: (value,) * int(value)), "1 arrays for one row and not for another"),
+        (ColumnTransform(lambda value: (value,) * int(value)), "1 arrays for one row, not for another"),
         (ColumnTransform(lambda values: values[:1], batched=True), "got 2 values and must give arrays of as many rows"),
     ],
 )
@@ -54,7 +57,9 @@ def test_an_image_is_given_back_as_its_column_had_it(data: bytes, origin: str, m
     row = {"origin": origin, "height": 2, "width": 2, "nChannels": 3, "mode": mode, "data": data}
     (kept,) = pictures.encoded(pa.array([row], IMAGE)).to_pylist()
     assert pictures.record(kept) == row | {"origin": origin or None, "mode": -1 if mode is None else mode}
-    (found,) = transformed(np.array([kept], object), "image", ColumnTransform(lambda one: one["height"], raw=True), True)
+    (found,) = transformed(
+        np.array([kept], object), "image", ColumnTransform(lambda one: one["height"], raw=True), True
+    )
     assert found.tolist() == [2]
 
 

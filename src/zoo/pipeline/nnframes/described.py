@@ -37,7 +37,11 @@ def describe(value: Any, aside: dict[str, Any]) -> Json:
         return {"made": _name(value), "arguments": {name: describe(one, aside) for name, one in arguments.items()}}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"array": value.tolist(), "dtype": value.dtype.name}
-    if is_of(value, "keras.") and hasattr(value, "get_config") and type(value).__module__.startswith(("keras.", "zoo.")):
+    if (
+        is_of(value, "keras.")
+        and hasattr(value, "get_config")
+        and type(value).__module__.startswith(("keras.", "zoo."))
+    ):
         from zoo.pipeline.api.library import library
 
         return {"keras": library().saving.serialize_keras_object(value)}

@@ -43,7 +43,7 @@ _log = logging.getLogger("zoo")
 
 @contextmanager
 def trusting() -> Iterator[None]:
-    """Lets code in saved stages run while they are read: ``with trusting(): PipelineModel.load(path)``."""
+    """Lets code in saved stages run while the block reads them, with ``PipelineModel.load(path)`` for instance."""
     token = _trusting.set(True)
     try:
         yield

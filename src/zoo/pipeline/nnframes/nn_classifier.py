@@ -315,5 +315,3 @@ class NNClassifier(NNEstimator):
         if fitted.loss.classes and fitted.loss.first == 0:
             made._set(zeroBasedLabel=True)
         return made
-
-

@@ -78,10 +78,7 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     loss, optimizer = framework.loss(plan.criterion), optimizer_of(*plan.optimizer)
     session.current()
     adapted = adapted_to(frame, plan.features, plan.labels)
-    if shuffles(frame):
-        transforms = _untried(loss, plan, adapted)
-    else:
-        transforms = _tried(framework, model, loss, plan, adapted)
+    transforms = _untried(loss, plan, adapted) if shuffles(frame) else _tried(framework, model, loss, plan, adapted)
     course = plan.course
     words: dict[str, Any] = {"model_dir": course.checkpoints.path} if course.checkpoints else {}
     if course.validation:
@@ -90,7 +87,8 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     _prepare(estimator, course)
     estimator.fit(
         frame, epochs=plan.epochs, batch_size=plan.batch_size, feature_cols=list(plan.features),
-        label_cols=list(plan.labels), transform=transforms or None, end_trigger=course.end, data_store=course.data_store,
+        label_cols=list(plan.labels), transform=transforms or None,
+        end_trigger=course.end, data_store=course.data_store,
         validation_data=course.validation.frame if course.validation else None,
         validation_trigger=course.validation.trigger if course.validation else None,
         checkpoint_trigger=course.checkpoints.trigger if course.checkpoints else None,
