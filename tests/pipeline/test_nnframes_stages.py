@@ -84,6 +84,8 @@ def predicted(frame: Any, column: str = "prediction") -> dict[int, Any]:
 # --- training and applying -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # Spark starts its workers here
 def test_fit_trains_a_copy_as_torch_does_and_transform_keeps_all_columns(frame: Any) -> None:
     model = linear()
     stage = NNEstimator(model, nn.MSELoss()).setOptimMethod(SGD(0.1)).setMaxEpoch(3).setBatchSize(ROWS)

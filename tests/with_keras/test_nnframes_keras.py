@@ -79,6 +79,8 @@ def adopted(spark: Any) -> Iterator[None]:
     session.end()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # Keras is imported in Spark's workers here
 def test_a_classifier_with_bigdls_criterion_counts_from_one(frame: Any, tmp_path: Path) -> None:
     model = classifier(activation=None)
     before = [np.array(one) for one in model.get_weights()]
@@ -111,9 +113,9 @@ def test_images_become_arrays_where_the_rows_are(spark: Any) -> None:
     model = keras.Sequential([keras.Input((3, 4, 4)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")])
     stage = NNEstimator(model, "binary_crossentropy", Centred()).setFeaturesCol("image").setMaxEpoch(1)
     fitted = stage.setOptimMethod(SGD(1e-9)).setBatchSize(6).fit(images)
-    wanted = np.asarray(model(pixels.transpose(0, 3, 1, 2).astype("float32") / 255))
+    wanted = keras.ops.convert_to_numpy(model(pixels.transpose(0, 3, 1, 2).astype("float32") / 255))
     made = fitted.transform(images).collect()
-    np.testing.assert_allclose([row.prediction for row in made], keras.ops.convert_to_numpy(wanted), atol=1e-5)
+    np.testing.assert_allclose([row.prediction for row in made], wanted, atol=1e-5)
     nulls = images.withColumn("image", F.expr("if(label = 0, null, image)"))
     with pytest.raises(DataError, match="column 'image' has 1 null values"):
         stage.fit(nulls)
