@@ -42,6 +42,7 @@ BENCHMARKS = {
     "ingest-frames": "ingest:from_frames",
     "ingest-paths": "ingest:from_paths",
     "predict": "predict:rows",
+    "nnframes": "nnframes:rows",
     "xshards": "xshards:rows",
     "first-step": "starts:first_step",
     "import": "starts:imports",

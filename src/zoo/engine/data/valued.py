@@ -44,9 +44,7 @@ def transformed(kept: np.ndarray, name: str, transform: ColumnTransform, image: 
     if not rows:
         return [np.empty((0,), np.float32)]
     if any(len(row) != len(rows[0]) for row in rows):
-        raise DataError(
-            f"the transform of column '{name}' gives {len(rows[0])} arrays for one row and not for another."
-        )
+        raise DataError(f"the transform of column '{name}' gives {len(rows[0])} arrays for one row, not for another.")
     return [_stacked(column, name) for column in zip(*rows, strict=True)]
 
 

@@ -133,7 +133,7 @@ def _bigdl_on_keras(criterion: Any) -> Loss:
         return Loss(ClassNumbers(logits=logits, log=log, weights=listed, averaged=averaged), True, 1)
     if name not in _PLAIN:
         raise UsageError(
-            f"{name} is a criterion of BigDL's torch-style layers, and has no counterpart for a Keras model. There are: "
+            f"{name} is a criterion of BigDL's torch-style layers and has no counterpart for a Keras model. There are: "
             f"{', '.join((*_CLASSES, *_PLAIN))}; or give an objective of zoo.pipeline.api.keras.objectives."
         )
     if weights is not None or not averaged:

@@ -12,6 +12,7 @@ Leaves: which attributes a stage has (nn_classifier), values as JSON (described)
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import logging
 import pickle
@@ -42,7 +43,7 @@ _log = logging.getLogger("zoo")
 
 @contextmanager
 def trusting() -> Iterator[None]:
-    """Lets code in saved stages run while they are read: ``with trusting(): PipelineModel.load(path)``."""
+    """Lets code in saved stages run while the block reads them, with ``PipelineModel.load(path)`` for instance."""
     token = _trusting.set(True)
     try:
         yield
@@ -106,8 +107,18 @@ class StageReader(MLReader[Any]):
         about = metadata["zoo"]
         code = self._code(place, about)
         values = {key: restore(told, code) for key, told in about["values"].items()}
-        model = code["model"] if about["model"] == _CODE else _read_model(place, about["model"], code, self._trusts)
+        model = code["model"] if about["model"] == _CODE else self._model(place, about, code)
         return _made(self._cls, model, values, metadata)
+
+    def _model(self, place: str, about: Mapping[str, Any], code: Mapping[str, Any]) -> Any:
+        if about["model"] == _BIGDL:
+            from zoo.bigdl.nn.layer import Model
+
+            return Model.loadModel(storage.join(place, _BIGDL))
+        for module in about["modules"]:
+            if module.startswith("zoo."):  # where Keras learns of our layers and losses
+                importlib.import_module(module)
+        return _read_keras(storage.join(place, _KERAS), code.get("custom_objects"), self._trusts)
 
     def _code(self, place: str, about: Mapping[str, Any]) -> Mapping[str, Any]:
         if not about["code"]:
@@ -166,11 +177,13 @@ def _files_of(stage: Any, spark: Any) -> dict[str, bytes]:
     values |= {name: describe(stage.getOrDefault(name), aside) for name in _OBJECTS if _is_set(stage, name)}
     if hasattr(stage, "_course"):
         values["_course"] = describe(_lasting(stage._course), aside)
-    files = _model_files(stage.model, aside)
+    modules: set[str] = set()
+    files = _model_files(stage.model, aside, modules)
     if aside:
         files[_CODE] = _packed(aside)
     own = {
         "format": FORMAT, "version": __version__, "values": values, "code": sorted(aside),
+        "modules": sorted(modules),
         "model": next((name for name in (_KERAS, _BIGDL) if name in files), _CODE),
     }  # fmt: skip
     params = {param.name: value for param, value in stage._paramMap.items() if param.name not in _OBJECTS}
@@ -188,8 +201,14 @@ def _lasting(course: Any) -> Any:
     return dataclasses.replace(course, validation=None)
 
 
-def _model_files(model: Any, aside: dict[str, Any]) -> dict[str, bytes]:
-    """A Keras model's file; a torch module is set aside, for its class is code."""
+def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> dict[str, bytes]:
+    """A model's file; a torch module is set aside, for its class is code.
+
+    Args:
+        model: it.
+        aside: gets what is code.
+        modules: gets those of zoo's that a Keras model needs.
+    """
     from zoo.pipeline.nnframes import frameworks
 
     framework, own = frameworks.of(model)
@@ -201,8 +220,10 @@ def _model_files(model: Any, aside: dict[str, Any]) -> dict[str, bytes]:
         return {}
     from zoo.engine.frameworks.keras import travel
 
-    if custom := travel.custom_objects([own]):
-        aside["custom_objects"] = custom
+    custom = travel.custom_objects([own])
+    modules.update(one.__module__ for one in custom.values() if one.__module__.startswith("zoo."))
+    if users := {name: one for name, one in custom.items() if not one.__module__.startswith("zoo.")}:
+        aside["custom_objects"] = users
     return {_KERAS: _written(_KERAS, own.save)}
 
 
@@ -212,18 +233,13 @@ def _written(name: str, save: Callable[[str], Any]) -> bytes:
         return Path(folder, name).read_bytes()
 
 
-def _read_model(place: str, name: str, code: Mapping[str, Any], trusts: bool) -> Any:
-    if name == _BIGDL:
-        from zoo.bigdl.nn.layer import Model
-
-        return Model.loadModel(storage.join(place, name))
+def _read_keras(url: str, custom: Mapping[str, Any] | None, trusts: bool) -> Any:
     from zoo.engine.frameworks.keras import files
     from zoo.pipeline.api.library import library
 
     library()
     try:
-        url = storage.join(place, _KERAS)
-        return files.load_model(url, code.get("custom_objects"), safe_mode=not trusts)
+        return files.load_model(url, custom, safe_mode=not trusts)
     except UsageError as error:
         hint = "" if trusts else "\nIf it holds code (a Lambda) and you trust its source: load(path, trust=True)."
         raise UsageError(f"{error}{hint}") from error

@@ -105,20 +105,15 @@ class Torch:
 
     def outputs(self, model: Any, features: Arrays) -> list[np.ndarray]:
         """In evaluation mode; the model stays as it was."""
-        import torch
+        from zoo.engine.frameworks.torch import trial
 
-        own = copy.deepcopy(model).cpu().eval()
-        with torch.no_grad():
-            made = own(*(torch.as_tensor(np.array(array)) for array in features))
-        return [one.numpy() for one in (made if isinstance(made, list | tuple) else (made,))]
+        return trial.outputs(model, features)
 
     def value(self, loss: Loss, outputs: Arrays, labels: Arrays) -> np.ndarray:
         """Of (output, target)."""
-        import torch
+        from zoo.engine.frameworks.torch import trial
 
-        with torch.no_grad():
-            made = copy.deepcopy(loss.function)(torch.as_tensor(outputs[0]), torch.as_tensor(labels[0]))
-        return np.asarray(made)
+        return trial.value(loss.function, outputs[0], labels[0])
 
 
 def of(model: Any) -> tuple[Framework, Any]:

@@ -79,7 +79,7 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     loss, optimizer = framework.loss(plan.criterion), optimizer_of(*plan.optimizer)
     session.current()
     adapted = adapted_to(frame, plan.features, plan.labels)
-    transforms = _tried(framework, model, loss, plan, adapted)
+    transforms = _untried(loss, plan, adapted) if shuffles(frame) else _tried(framework, model, loss, plan, adapted)
     course = plan.course
     words: dict[str, Any] = {"model_dir": course.checkpoints.path} if course.checkpoints else {}
     if course.validation:
@@ -88,7 +88,8 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     _prepare(estimator, course)
     estimator.fit(
         frame, epochs=plan.epochs, batch_size=plan.batch_size, feature_cols=list(plan.features),
-        label_cols=list(plan.labels), transform=transforms or None, end_trigger=course.end, data_store=course.data_store,
+        label_cols=list(plan.labels), transform=transforms or None,
+        end_trigger=course.end, data_store=course.data_store,
         validation_data=course.validation.frame if course.validation else None,
         validation_trigger=course.validation.trigger if course.validation else None,
         checkpoint_trigger=course.checkpoints.trigger if course.checkpoints else None,
@@ -137,6 +138,24 @@ def adapted_to(frame: Any, features: Sequence[str], labels: Sequence[str]) -> Ad
     return adapt(frame, list(features), list(labels) or None)
 
 
+def shuffles(frame: Any) -> bool:
+    """Whether Spark would have to shuffle rows to get at the first, for they are not cached."""
+    plan = getattr(frame, "_jdf", None)
+    if plan is None:  # Spark Connect, whose plans stay with the server
+        return False
+    told = str(plan.queryExecution().executedPlan().toString()).partition("InMemoryRelation")[0]
+    return "Exchange" in told.replace("BroadcastExchange", "")
+
+
+def _untried(loss: Loss, plan: Plan, adapted: Adapted) -> Transforms:
+    """What is done with the columns, as far as their types and the criterion tell."""
+    schema = adapted.shards.schema
+    features = preparation.transforms(
+        plan.preparing[0], columns.describe(schema, plan.features), "feature_preprocessing"
+    )
+    return {**features, **_label_transforms(plan, loss, columns.describe(schema, plan.labels), None)}
+
+
 def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted) -> Transforms:
     """What is done with the columns, once model and criterion have taken the first row."""
     schema = adapted.shards.schema
@@ -172,7 +191,7 @@ def adapted_columns(schema: Any, names: tuple[str, ...], transforms: Transforms)
     return with_pictures(Columns(names), schema, transforms or None)
 
 
-def _label_transforms(plan: Plan, loss: Loss, specs: Sequence[Any], classes: int) -> Transforms:
+def _label_transforms(plan: Plan, loss: Loss, specs: Sequence[Any], classes: int | None) -> Transforms:
     if plan.preparing[1] is None and loss.classes and len(specs) == 1:
         (name,) = plan.labels
         return {name: ColumnTransform(ClassNumbers(name, loss.first, classes, loss.ignored), batched=True)}
