@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from zoo.engine.contracts import Rank, State
+from zoo.engine.contracts import Collective, Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import NotPicklable, UsageError
 from zoo.engine.frameworks.keras import backends, travel
@@ -96,6 +96,13 @@ class KerasSpec:
     def check_lanes(self, callbacks: Sequence[Any]) -> None:
         """Every Keras model can be trained in virtual ranks."""
 
+    def check_sharded(self, callbacks: Sequence[Any]) -> None:
+        """Refuses: Keras' optimizers update whole variables."""
+        raise UsageError(
+            "sync='sharded' is for PyTorch models: a Keras optimizer updates whole variables. Leave it out, or train "
+            "the model with zoo.orca.learn.pytorch."
+        )
+
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
         learned = None if self.learned is None else _without_optimizer(self.learned)
@@ -132,7 +139,7 @@ class KerasSpec:
             )
         return rank
 
-    def build(self, rank: Rank) -> KerasReplica:
+    def build(self, rank: Rank, group: Collective | None = None) -> KerasReplica:
         """Makes the replica on a rank.
 
         Raises:
