@@ -29,8 +29,8 @@ __all__ = [
 T = TypeVar("T")
 Guard: TypeAlias = Callable[[Callable[[], None]], None]
 Ready: TypeAlias = Callable[..., None]
-"""``ready(bucket, cut=False)``: sums a full 1-d float bucket over the ranks in place; `cut`: at least this rank's slice,
-of as many equal ones as there are ranks."""
+"""``ready(bucket, cut=False)``: sums a full 1-d float bucket over the ranks in place; if `cut`, only this rank's slice
+(of as many equal ones as there are ranks) must hold the sum."""
 
 
 class Sink(Protocol):

@@ -1,7 +1,7 @@
 """Arrays of which each rank holds one slice: sums that come in slices, and slices that become the whole again.
 
 Between CPUs each slice's parts go to the rank that adds them up, in rank order: gloo's own reduce-scatter takes twice
-as long (shared/FACTS.md). Between GPUs it is NCCL's.
+as long (torch 2.13, 24 MB, two ranks on one machine: 31 ms, and 15 ms so). Between GPUs it is NCCL's.
 
 Owns: the messages for slices.
 Leaves: scaling, lost peers (torch_group), what lies in a slice (frameworks).

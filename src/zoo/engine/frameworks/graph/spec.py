@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
-from zoo.engine.contracts import Json, Rank, State
+from zoo.engine.contracts import Collective, Json, Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.tensorflow import process
