@@ -130,9 +130,10 @@ class Slices:
             low = max(slot.start, self._rank.index * size)
             high = min(slot.start + slot.parameter.numel(), (self._rank.index + 1) * size)
             if low < high:
-                weights = nn.Parameter(self._weights[slot.bucket][low:high])
+                shape = (high - low,) if slot.parameter.ndim else ()  # of a single number all memory is plain
+                weights, gradient = (flats[slot.bucket][low:high].view(shape) for flats in (self._weights, buffers))
                 place = slice(low - slot.start, high - slot.start)
-                yield _Piece(number, place, weights, buffers[slot.bucket][low:high])
+                yield _Piece(number, place, nn.Parameter(weights), gradient)
 
     def _take_pieces(self) -> None:
         """In each group of the optimizer pieces stand for the parameters; those that are frozen stay."""
