@@ -122,13 +122,13 @@ def rows(step: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return features, [y, rng.normal(size=(8, 1)).astype(np.float32)]
 
 
-def replica_of(name: str, clip: str | None, rank: Rank, group: Any = None, **settings: Any) -> TorchReplica:
+def replica_of(name: str, clip: str | None, rank: Rank, group: Any = None, **words: Any) -> TorchReplica:
     torch.manual_seed(1)
     model = Ragged()
     optimizer = OPTIMIZERS[name](model)
     schedule = optim.Poly(0.5, 100)
     parts = Parts(model, two_losses, RateControl(optimizer, schedule if name != "adamw-groups" else None))
-    return TorchReplica(parts, Settings(rank=rank, clip=CLIPS.get(clip or ""), **settings), group)
+    return TorchReplica(parts, Settings(rank=rank, clip=CLIPS.get(clip or ""), **words), group)
 
 
 def train(

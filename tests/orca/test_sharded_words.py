@@ -193,7 +193,7 @@ def test_after_a_loss_in_spark_too(spark: Any, tmp_path: Path, heard: MemorySink
         history = struck.fit(data, sync="sharded", **words)
     finally:
         session.end()
-    assert [(stats["batch_count"], stats["num_samples"]) for stats in history] == [(STEPS, ROWS), (STEPS, ROWS)]
+    assert [stats["batch_count"] for stats in history] == [STEPS, 2 * STEPS - 8]  # of the last gang
     assert history[1]["train_loss"] < 0.5 * history[0]["train_loss"]
     (resumed,) = told(heard, Resumed)
     assert (Path(resumed.path).name, resumed.step) == ("checkpoint-000000008", 8)
