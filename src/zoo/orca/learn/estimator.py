@@ -146,7 +146,7 @@ class Estimator:
                 any partitioning of the same rows. Rows are ordered by their content; see docs/reproducible.md.
             virtual_ranks: into which each step is then cut; other numbers give other weights.
             sync: ``"allreduce"``, or ``"sharded"``: each rank updates one slice of the weights, and holds the
-                optimizer's memory of that slice alone (PyTorch; see docs/training.md).
+                optimizer's memory of that slice alone; see docs/training.md.
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.

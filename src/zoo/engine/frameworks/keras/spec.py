@@ -97,11 +97,11 @@ class KerasSpec:
         """Every Keras model can be trained in virtual ranks."""
 
     def check_sharded(self, callbacks: Sequence[Any]) -> None:
-        """Refuses: Keras' optimizers update whole variables."""
-        raise UsageError(
-            "sync='sharded' is for PyTorch models: a Keras optimizer updates whole variables. Leave it out, or train "
-            "the model with zoo.orca.learn.pytorch."
-        )
+        """Refuses (UsageError) an optimizer or a constraint of the model that looks at whole weights."""
+        from zoo.engine.frameworks.keras.slices import check_elementwise
+
+        if _is_model(self.model):
+            check_elementwise(self._optimizer_of(self.model)[0], self.model)
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
@@ -161,7 +161,8 @@ class KerasSpec:
             rank, self.backend, self._structure(model), RateControl(self.optimizer),
             Audience(callbacks, model, rank.index),
         )  # fmt: skip
-        return KerasReplica(Passes(model, optimizer, self.clip, decay, laned=bool(rank.lanes)), settings)
+        passes = Passes(model, optimizer, self.clip, decay, bool(rank.lanes), 1 if group is None else rank.world)
+        return KerasReplica(passes, settings, group)
 
     def absorb(self, state: State) -> None:
         """Puts trained weights, and the memory of the compiled optimizer, into the user's own model.
