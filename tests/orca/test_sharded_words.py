@@ -184,6 +184,7 @@ def test_after_a_loss_a_new_gang_goes_on_from_the_checkpoint(ranks: None, tmp_pa
     assert "checkpoint" in str(struck.report())
 
 
+@pytest.mark.exact
 def test_after_a_loss_in_spark_too(spark: Any, tmp_path: Path, heard: MemorySink) -> None:
     session.begin(SparkCluster(spark, 1, 2), spark=spark)
     try:

@@ -159,7 +159,8 @@ class Slices:
         square = np.square(gradient, dtype=np.float64).sum()
         norm = math.sqrt(float(self._group.sum(np.array([square]))[0]))
         scale = gradient.dtype.type(min(passes.clip.max_norm / (norm + TINY), 1.0))
-        return np.multiply(gradient, scale)
+        scaled: np.ndarray = gradient * scale
+        return scaled
 
 
 def _once(optimizer: Any, memory: Iterable[Any]) -> list[Any]:
