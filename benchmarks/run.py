@@ -31,6 +31,7 @@ BENCHMARKS = {
     "steps": "steps:one_rank",
     "ranks": "steps:two_ranks",
     "allreduce": "allreduce:rows",
+    "sharded": "sharded:rows",
     "keras-tensorflow": "keras_steps:tensorflow",
     "keras-jax": "keras_steps:jax",
     "keras-torch": "keras_steps:torch",

@@ -17,7 +17,7 @@ OF_EXACTNESS = {"reproducible", "recovery"}
 IN_TENSORFLOW = {"graph", "threads"}
 OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Keras with one backend
 EXPECTED = {
-    "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
+    "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "sharded": 2, "spark-fit": 1, "ingest-frames": 3,
     "xshards": 2,
     "images": 2, "images-write": 2, "images-disk": 4, "nnimages": 1, "nnframes": 2,
     "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "bf16")
 RECOVERIES = ("peers", "checkpoint", "none")
+SYNCS = ("allreduce", "sharded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,8 @@ class FitJob:
         virtual_ranks: lanes that each step is cut into, for weights that are equal to the bit on any number of ranks;
             0 for none.
         asks_to_stop: whether the user's callbacks may ask to stop, on which all ranks must then agree at each step.
+        sync: how ranks agree on weights: ``"allreduce"`` (each averages all gradients and updates all weights) or
+            ``"sharded"`` (each does so with a slice of them, and holds the optimizer's memory of that slice alone).
         sources: where the rows to train on come from; checkpoints and the report tell it.
     """
 
@@ -240,6 +243,7 @@ class FitJob:
     validation_steps: int | None = None
     virtual_ranks: int = 0
     asks_to_stop: bool = False
+    sync: str = "allreduce"
     sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
@@ -253,12 +257,18 @@ class FitJob:
                 raise UsageError(f"{name} must be at least 1. Received: {steps}")
         if self.recovery not in ("", *RECOVERIES):
             raise UsageError(f"recovery must be one of {', '.join(RECOVERIES)}. Received: {self.recovery!r}")
+        _check_sync(self)
         if self.attempts < 1:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.validate is not None:
             _check_measurable(self.metrics, self.columns)
         if self.checkpoint is not None and not self.checkpoint_dir:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds a slice of the optimizer's memory."""
+        return self.sync == "sharded"
 
     def position(self, progress: Progress) -> Json:
         """Where the order of rows stands at `progress`, and which rows they are, as checkpoints keep it."""
@@ -272,6 +282,21 @@ class FitJob:
 def _of_epoch(function: Callable[[Any], Any], seed: int, epoch: int) -> Callable[[Any], Any]:
     make: Callable[[int, int], Callable[[Any], Any]] | None = getattr(function, "of_epoch", None)
     return function if make is None else make(seed, epoch)
+
+
+def _check_sync(job: FitJob) -> None:
+    if job.sync not in SYNCS:
+        raise UsageError(f"sync must be one of {', '.join(SYNCS)}. Received: {job.sync!r}")
+    if job.sharded and job.virtual_ranks:
+        raise UsageError(
+            "reproducible=True gives equal bits on any number of ranks, and sync='sharded' cuts weights into as many "
+            "slices as there are ranks, whose last bits may differ. Leave one of them out."
+        )
+    if job.sharded and job.recovery == "peers":
+        raise UsageError(
+            "recovery='peers' goes on with what the other ranks hold, and with sync='sharded' nobody else holds a lost "
+            "rank's slice of the optimizer's memory. Give recovery='checkpoint' and a model_dir, or sync='allreduce'."
+        )
 
 
 def _check_batch(batch_size: int) -> None:

@@ -115,7 +115,7 @@ def recovery_of(job: FitJob, world: int) -> str:
     """The strongest recovery that a job asks for and so many ranks can give."""
     if job.recovery == "none":
         return "none"
-    return "peers" if job.recovery != "checkpoint" and world > 1 else "checkpoint"
+    return "peers" if job.recovery != "checkpoint" and world > 1 and not job.sharded else "checkpoint"
 
 
 def terms_of(job: FitJob, world: int, most: int = 0) -> Terms:

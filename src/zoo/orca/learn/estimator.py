@@ -41,6 +41,7 @@ from zoo.orca.learn.words import (
     refuse_endless,
     rows_per_step,
     start_of,
+    sync_of,
     workers_of,
 )
 
@@ -108,6 +109,7 @@ class Estimator:
         workers: int | tuple[int, int] | None = None,
         reproducible: bool = False,
         virtual_ranks: int = 8,
+        sync: str = "allreduce",
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
@@ -144,6 +146,8 @@ class Estimator:
             reproducible: whether the weights are to be equal to the bit on any cluster and any number of ranks, and for
                 any partitioning of the same rows. Rows are ordered by their content; see docs/reproducible.md.
             virtual_ranks: into which each step is then cut; other numbers give other weights.
+            sync: ``"allreduce"``, or ``"sharded"``: each rank updates one slice of the weights, and holds the
+                optimizer's memory of that slice alone; see docs/training.md.
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
@@ -183,8 +187,7 @@ class Estimator:
             shuffle=shuffle,
             metrics=self._measured(train.columns, self._metrics) if VALID in shards else (),
             validate=convert_trigger(validation_trigger or EveryEpoch()) if VALID in shards else None,
-            checkpoint=self._when_to_save(checkpoint_trigger),
-            checkpoint_dir=self._run_directory(),
+            **self._saving(checkpoint_trigger),
             stop_on_nan=stop_on_nan,
             memory=parse_bytes(memory),
             disk=disk_of(data_store or OrcaContext.train_data_store),
@@ -194,15 +197,15 @@ class Estimator:
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             virtual_ranks=lanes,
+            sync=sync_of(sync, self._spec, called),
             asks_to_stop=bool(called),
             sources=sources,
         )
         fewest, most = workers_of(workers, self._world(cluster))
-        self._reporter = Reporter()
-        with self._listening(reporter=self._reporter) as sink:
+        with self._listening(reporting=True) as sink:
             trained = run.fit(job, shards, cluster, fewest, sink, most)
-        self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
-        self._position, self._loaded = job.position(trained.progress), False
+        self._spec, self._progress, self._state, self._loaded = job.spec, trained.progress, trained.state, False
+        self._position = job.position(trained.progress)
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(
@@ -434,10 +437,9 @@ class Estimator:
         """Of a process that scores: Spark runs one for each core, other places one in all."""
         return max(1, getattr(cluster, "cores", 1) // max(1, cluster.slots // cluster.nodes))
 
-    def _when_to_save(self, trigger: Any) -> Trigger | None:
-        if trigger is None:
-            return EveryEpoch() if self._model_dir else None
-        return convert_trigger(trigger)
+    def _saving(self, trigger: Any) -> dict[str, Any]:
+        when = EveryEpoch() if self._model_dir and trigger is None else trigger
+        return {"checkpoint": None if when is None else convert_trigger(when), "checkpoint_dir": self._run_directory()}
 
     def _run_directory(self) -> str:
         if self._model_dir:
@@ -448,7 +450,9 @@ class Estimator:
         return self._summaries or ((self._model_dir, "summaries") if self._model_dir else None)
 
     @contextmanager
-    def _listening(self, summaries: bool = True, reporter: Reporter | None = None) -> Iterator[Fan]:
+    def _listening(self, summaries: bool = True, reporting: bool = False) -> Iterator[Fan]:
         place = self._summary_place() if summaries else None
+        self._reporter = Reporter() if reporting else self._reporter
+        reporter = self._reporter if reporting else None
         with listening(place, self._run_dir, [metric.name for metric in self._metrics], reporter) as fan:
             yield fan

@@ -170,6 +170,22 @@ def lanes_of(
     return virtual_ranks
 
 
+def sync_of(sync: str, spec: Any, callbacks: Sequence[Any]) -> str:
+    """The word, where the model can be trained so; whether it is one is for the job to say.
+
+    Args:
+        sync: as given to `fit`.
+        spec: the model.
+        callbacks: of this call.
+
+    Raises:
+        UsageError: the model, its optimizer or a callback cannot work on slices.
+    """
+    if sync == "sharded":
+        spec.check_sharded(callbacks)
+    return sync
+
+
 def workers_of(workers: Any, default: int) -> tuple[int, int]:
     """(ranks, or the fewest of them; the most, or 0 where their number is fixed).
 

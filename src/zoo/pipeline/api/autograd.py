@@ -29,12 +29,12 @@ def _ops() -> Any:
     return library().ops
 
 
-def mean(x: Any, axis: int = 0, keepDims: bool = False) -> Variable:  # noqa: N803
+def mean(x: Any, axis: int = 0, keepDims: bool = False) -> Variable:
     """The mean along an axis; `keepDims` keeps it, with one entry."""
     return applied(lambda t: _ops().mean(t, axis, keepdims=keepDims), x)
 
 
-def sum(x: Any, axis: int = 0, keepDims: bool = False) -> Variable:  # noqa: N803
+def sum(x: Any, axis: int = 0, keepDims: bool = False) -> Variable:
     """The sum along an axis; `keepDims` keeps it, with one entry."""
     return applied(lambda t: _ops().sum(t, axis, keepdims=keepDims), x)
 

@@ -6,6 +6,7 @@ Leaves: names and arguments (zoo.engine.optim), when to update (loop), bucketing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -271,12 +272,32 @@ def _check_scheduler(schedule: optim.Schedule | None, scheduler: LRScheduler | N
 # --- clipping ---
 
 
-def clip_gradients(parameters: Iterable[torch.nn.Parameter], clip: optim.Clip) -> None:
-    """Clips the gradients of `parameters` in place, those that have one."""
+def clip_gradients(
+    parameters: Iterable[torch.nn.Parameter], clip: optim.Clip, total: Callable[[float], float] | None = None
+) -> None:
+    """Clips the gradients of `parameters` in place, those that have one.
+
+    Args:
+        parameters: with all gradients of the step, or with this rank's slice of them.
+        clip: how.
+        total: adds a number up over the ranks, where they hold slices.
+    """
     with_gradient = [p for p in parameters if p.grad is not None]
+    if isinstance(clip, optim.NormClip) and total is not None:
+        _scale(with_gradient, clip.max_norm, total)
+        return
     if isinstance(clip, optim.NormClip):
         torch.nn.utils.clip_grad_norm_(with_gradient, clip.max_norm)
         return
     for parameter in with_gradient:
         assert parameter.grad is not None
         parameter.grad.clamp_(clip.min, clip.max)
+
+
+def _scale(parameters: list[torch.nn.Parameter], most: float, total: Callable[[float], float]) -> None:
+    """As `clip_grad_norm_` does, by the norm of all slices."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    squares = sum((torch.linalg.vector_norm(g, dtype=torch.float64).square() for g in gradients), torch.zeros(()))
+    scale = min(most / (math.sqrt(total(float(squares))) + 1e-6), 1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)

@@ -16,7 +16,7 @@ from zoo.pipeline.api.keras.engine.words import Unsupported
 __all__ = ["Adam", "AdamWeightDecay", "PolyEpochDecay"]
 
 
-def Adam(  # noqa: N802  once a class
+def Adam(
     lr: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, decay: float = 0.0,
     schedule: optim.Schedule | None = None, weight_decay: float = 0.0,
 ) -> optim.ScheduledAdam:  # fmt: skip
@@ -37,7 +37,7 @@ def Adam(  # noqa: N802  once a class
     return optim.ScheduledAdam(lr, decay, beta_1, beta_2, epsilon, schedule, weight_decay)
 
 
-def AdamWeightDecay(  # noqa: N802  once a class
+def AdamWeightDecay(
     lr: float = 0.001, warmup_portion: float = -1.0, total: int = -1, schedule: str = "linear", beta1: float = 0.9,
     beta2: float = 0.999, epsilon: float = 1e-6, weight_decay: float = 0.01,
 ) -> optim.AdamWeightDecay:  # fmt: skip
@@ -62,7 +62,7 @@ def AdamWeightDecay(  # noqa: N802  once a class
     return optim.AdamWeightDecay(lr, beta1, beta2, epsilon, weight_decay, rates)
 
 
-def PolyEpochDecay(power: float, max_epochs: int) -> optim.PolyEpoch:  # noqa: N802  once a class
+def PolyEpochDecay(power: float, max_epochs: int) -> optim.PolyEpoch:
     """A schedule: ``lr * (1 - epochs done / max_epochs) ** power``.
 
     Args:

@@ -281,7 +281,7 @@ class KerasNet(ZooKerasLayer):
             files.save_weights(self, weight_path, overwrite=over_write)
         return written
 
-    def saveModel(self, modelPath: str, weightPath: str | None = None, over_write: bool = False) -> str:  # noqa: N802, N803
+    def saveModel(self, modelPath: str, weightPath: str | None = None, over_write: bool = False) -> str:
         """The older name of `save_model`."""
         return self.save_model(modelPath, weightPath, over_write)
 
