@@ -197,17 +197,20 @@ CONVOLUTIONS = {
         lambda w, x: F.conv2d(x.detach(), w[0][0], w[1], padding=(1, 2)), 1,
     ),
     "AtrousConvolution2D": Case(
-        lambda **k: L.AtrousConvolution2D(4, 2, 2, atrous_rate=(2, 3), **k), (IMAGE,),
+        lambda **k: L.AtrousConvolution2D(3, 2, 2, atrous_rate=(2, 3), **k), (IMAGE,),
         lambda w, x: F.conv2d(x, w[0], w[1], dilation=(2, 3)), 1,
     ),
     "Deconvolution2D": Case(
         lambda **k: L.Deconvolution2D(4, 3, 2, None, subsample=(2, 2), **k), (IMAGE,), deconvolved(0), 1,
     ),
     "Deconvolution2D narrow": Case(
-        lambda **k: L.Deconvolution2D(4, 1, 1, None, subsample=(2, 2), **k), (IMAGE,), deconvolved(0), 1,
+        lambda **k: L.Deconvolution2D(11, 1, 1, None, subsample=(2, 2), **k), (IMAGE,), deconvolved(0), 1,
     ),
     "SeparableConvolution2D": Case(
         lambda **k: L.SeparableConvolution2D(5, 3, 3, depth_multiplier=2, **k), (IMAGE,), separable, 1,
+    ),
+    "SeparableConvolution2D square": Case(
+        lambda **k: L.SeparableConvolution2D(4, 3, 3, depth_multiplier=2, **k), (IMAGE,), separable, 1,
     ),
     "Convolution3D": Case(
         lambda **k: L.Convolution3D(3, 2, 3, 2, subsample=(1, 2, 1), **k), (VOLUME,),
@@ -394,7 +397,7 @@ GENERAL = {
     "HardTanh": Case(lambda **k: L.HardTanh(-0.5, 0.4, **k), (FLAT,), lambda w, x: F.hardtanh(x, -0.5, 0.4)),
     "Threshold": Case(lambda **k: L.Threshold(0.1, -2.0, **k), (FLAT,), lambda w, x: F.threshold(x, 0.1, -2.0)),
     "BinaryThreshold": Case(L.BinaryThreshold, (FLAT,), lambda w, x: (x > 1e-6).float()),
-    "SelectTable": Case(lambda **k: L.SelectTable(1, **k), (FLAT, STEPS), lambda w, x, y: y),
+    "SelectTable": Case(lambda **k: L.SelectTable(1, **k), (FLAT[:3], STEPS), lambda w, x, y: y),
 }  # fmt: skip
 
 CASES = CONVOLUTIONS | RESAMPLED | POOLED | SEQUENCES | GENERAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,7 @@ def made(case: Case, order: str = "th") -> tuple[Any, list[np.ndarray]]:
     """The layer, built, with weights that are all others."""
     words = {"dim_ordering": order} if case.channels else {}
     layer = case.make(**words)
-    shapes = [moved(array, case.channels, order).shape for array in case.inputs]
     layer(symbols(case, order))
-    assert shapes
     weights = [RNG.normal(size=array.shape).astype("float32") for array in layer.get_weights()]
     layer.set_weights(weights)
     return layer, weights
@@ -162,7 +161,7 @@ def test_a_layer_trains_and_its_model_is_the_same_from_a_file(name: str, tmp_pat
     assert any((np.array(now) != old).any() for now, old in zip(model.trainable_variables, before, strict=True))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    assert [layer.get_config() for layer in again.layers] == [layer.get_config() for layer in model.layers]
+    assert json.dumps(again.get_config()["layers"]) == json.dumps(model.get_config()["layers"])
     expected = keras.ops.convert_to_numpy(model(given(case, "th")))
     close(keras.ops.convert_to_numpy(again(given(case, "th"))), expected)
 

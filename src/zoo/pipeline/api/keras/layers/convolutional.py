@@ -66,7 +66,25 @@ class AtrousConvolution1D(LineKernelLayout, Renamed, layers.Conv1D):
     axes = SEQUENCE
 
 
-class Convolution2D(KernelLayout, Padded, Renamed, layers.Conv2D):
+class _ChannelsFirst:
+    """Mixed into a convolution of Keras: adds the bias where Keras on TensorFlow adds it to the wrong axis.
+
+    Its `ops.add` takes a bias for one of the last axis wherever that has as many entries as there are filters.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        shape = super().compute_output_shape(inputs.shape)  # type: ignore[misc]
+        if self.data_format == "channels_last" or not self.use_bias or shape[-1] != self.filters:  # type: ignore[attr-defined]
+            return super().call(inputs)  # type: ignore[misc]
+        outputs = self.convolved(inputs) + ops.reshape(self.bias, (-1, *(1,) * self.rank))  # type: ignore[attr-defined]
+        return self.activation(outputs) if self.activation else outputs  # type: ignore[attr-defined]
+
+    def convolved(self, inputs: Any) -> Any:
+        """Without bias and activation."""
+        return self.convolution_op(inputs, self.kernel)  # type: ignore[attr-defined]
+
+
+class Convolution2D(KernelLayout, Padded, _ChannelsFirst, Renamed, layers.Conv2D):
     """Convolution over images: (batch, channels, rows, columns) -> (batch, nb_filter, new rows, new columns).
 
     `pads`, (rows, columns) or (top, left, bottom, right), is padding in place of what `border_mode` says.
@@ -87,7 +105,7 @@ class Convolution2D(KernelLayout, Padded, Renamed, layers.Conv2D):
         return self.given.pads
 
 
-class ShareConvolution2D(KernelLayout, Padded, Renamed, layers.Conv2D):
+class ShareConvolution2D(KernelLayout, Padded, _ChannelsFirst, Renamed, layers.Conv2D):
     """`Convolution2D` with `pad_h` rows and `pad_w` columns of padding on each side.
 
     `propagate_back=False`: no gradient goes back to its input. (Its name told of buffers that BigDL's copies share.)
@@ -108,7 +126,7 @@ class ShareConvolution2D(KernelLayout, Padded, Renamed, layers.Conv2D):
         return super().call(inputs if self.given.propagate_back else ops.stop_gradient(inputs))
 
 
-class AtrousConvolution2D(PlainKernelLayout, Renamed, layers.Conv2D):
+class AtrousConvolution2D(PlainKernelLayout, _ChannelsFirst, Renamed, layers.Conv2D):
     """`Convolution2D` whose kernel looks at each `atrous_rate`-th row and column.
 
     Weights: (nb_filter, channels, nb_row, nb_col), (nb_filter,).
@@ -126,7 +144,7 @@ class AtrousConvolution2D(PlainKernelLayout, Renamed, layers.Conv2D):
             )
 
 
-class Deconvolution2D(KernelLayout, Renamed, layers.Conv2DTranspose):
+class Deconvolution2D(KernelLayout, _ChannelsFirst, Renamed, layers.Conv2DTranspose):
     """The transpose of a convolution: (batch, channels, rows, columns) -> (batch, nb_filter, new rows, new columns).
 
     New rows are (rows - 1) subsample + nb_row ('valid') or rows subsample ('same'), columns likewise, unless
@@ -165,13 +183,18 @@ class Deconvolution2D(KernelLayout, Renamed, layers.Conv2DTranspose):
             further.append(more)
         return further
 
+    def convolved(self, inputs: Any) -> Any:
+        return ops.conv_transpose(
+            inputs, self.kernel, list(self.strides), self.padding, self.output_padding, self.data_format
+        )
+
     def compute_output_shape(self, input_shape: Sequence[int]) -> tuple[int | None, ...]:
         if self.padding == "valid":
             self.output_padding = tuple(self._further(tuple(input_shape)))
         return super().compute_output_shape(input_shape)  # type: ignore[no-any-return]
 
 
-class SeparableConvolution2D(Renamed, layers.SeparableConv2D):
+class SeparableConvolution2D(_ChannelsFirst, Renamed, layers.SeparableConv2D):
     """One convolution for each channel, then one over channels, of one row and column.
 
     (batch, channels, rows, columns) -> (batch, nb_filter, new rows, new columns).
@@ -188,6 +211,11 @@ class SeparableConvolution2D(Renamed, layers.SeparableConv2D):
     def passed_on(cls, given: Given) -> dict[str, Any]:
         return super().passed_on(given) | {"pointwise_initializer": given.init}
 
+    def convolved(self, inputs: Any) -> Any:
+        return ops.separable_conv(
+            inputs, self.depthwise_kernel, self.pointwise_kernel, self.strides, self.padding, self.data_format
+        )
+
     def to_bigdl(self, weights: Arrays) -> Arrays:
         return [*(array.transpose(3, 2, 0, 1) for array in weights[:2]), *weights[2:]]
 
@@ -195,7 +223,7 @@ class SeparableConvolution2D(Renamed, layers.SeparableConv2D):
         return [*(array.transpose(2, 3, 1, 0) for array in weights[:2]), *weights[2:]]
 
 
-class Convolution3D(PlainKernelLayout, Renamed, layers.Conv3D):
+class Convolution3D(PlainKernelLayout, _ChannelsFirst, Renamed, layers.Conv3D):
     """Convolution over volumes: (batch, channels, depth, rows, columns) -> (batch, nb_filter, new sizes ...).
 
     Weights: (nb_filter, channels, kernel_dim1, kernel_dim2, kernel_dim3), (nb_filter,).
@@ -205,6 +233,13 @@ class Convolution3D(PlainKernelLayout, Renamed, layers.Conv3D):
                  "init": "glorot_uniform", "activation": None, "border_mode": "valid", "subsample": (1, 1, 1),
                  "dim_ordering": "th", **_WEIGHTED}  # fmt: skip
     axes = VOLUME
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        if self.data_format == "channels_last" or keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        # TensorFlow on a CPU has no volumes with channels first, and Keras would compile each call for itself.
+        last = ops.conv(ops.moveaxis(inputs, 1, -1), kernel, list(self.strides), self.padding, "channels_last")
+        return ops.moveaxis(last, -1, 1)
 
 
 __all__ = [

@@ -77,13 +77,13 @@ class _Block(Layer):
             layer.build(input_shape)
         self.outer.build((*input_shape[:-1], self.inner.units))
 
-    def call(self, inputs: Any, mask: Any = None, training: Any = None) -> Any:
-        changed = self.projection(self._attention(inputs, mask, training))
+    def call(self, inputs: Any, visible: Any = None, training: Any = None) -> Any:
+        changed = self.projection(self._attention(inputs, visible, training))
         seen = self.attention_norm(inputs + self.dropout(changed, training=training))
         changed = self.outer(self.inner(seen))
         return self.norm(seen + self.dropout(changed, training=training))
 
-    def _attention(self, inputs: Any, mask: Any, training: Any) -> Any:
+    def _attention(self, inputs: Any, visible: Any, training: Any) -> Any:
         length, size = ops.shape(inputs)[1], self.hidden // self.heads
         parts = ops.reshape(self.queries_keys_values(inputs), (-1, length, 3, self.heads, size))
         queries, keys, values = (ops.transpose(parts[:, :, part], (0, 2, 1, 3)) for part in range(3))
@@ -91,8 +91,8 @@ class _Block(Layer):
         if self.causal:
             places = ops.arange(length)
             scores = ops.where(places[:, None] >= places[None, :], scores, ops.full_like(scores, -1e9))
-        if mask is not None:
-            scores = scores + (1.0 - ops.cast(mask, scores.dtype)) * -10000.0
+        if visible is not None:
+            scores = scores + (1.0 - ops.cast(visible, scores.dtype)) * -10000.0
         shares = self.attention_dropout(ops.softmax(scores), training=training)
         mixed = ops.transpose(ops.matmul(shares, values), (0, 2, 1, 3))
         return ops.reshape(mixed, (-1, length, self.hidden))
@@ -133,10 +133,10 @@ class _Transformer(Spelt):
     def call(self, inputs: Any, training: Any = None) -> Any:
         number = self._embeddings(inputs)
         state = self.embedding_layer(list(inputs[:number]), training=training)
-        mask = inputs[number] if len(inputs) > number else None
+        visible = inputs[number] if len(inputs) > number else None
         states = []
         for block in self.blocks:
-            state = block(state, mask=mask, training=training)
+            state = block(state, visible=visible, training=training)
             states.append(state)
         return [*(states if self.given.output_all_block else states[-1:]), self.pooler(state[:, 0])]
 

@@ -119,8 +119,11 @@ class Spelt(ZooKerasLayer):
         raw, common, shape = bound(cls, args, kwargs)
         given = Given(**{name: converted(cls, name, value) for name, value in raw.items()})
         self.checked(given)
+        trainable = common.pop("trainable", True)  # some layers of Keras take no such argument
         super(cls, self).__init__(**self.passed_on(given), **common)  # type: ignore[call-arg]
         self.given, self._raw = given, Given(**raw)
+        if not trainable:
+            self.trainable = False
         if shape is not None:
             self.given_input_shape = shape
 
@@ -164,9 +167,9 @@ class Spelt(ZooKerasLayer):
                 continue  # `freeze` may have changed it
             plain = isinstance(value, str | int | float | list | tuple | None)
             kept = value if plain else getattr(self.given, name)
-            config[name] = None if name in self.unsaved else keras.saving.serialize_keras_object(kept)
+            config[name] = None if name in self.unsaved else keras.saving.serialize_keras_object(_listed(kept))
         if self.given_input_shape is not None:
-            config["input_shape"] = self.given_input_shape
+            config["input_shape"] = _listed(self.given_input_shape)
         return config
 
     @classmethod
@@ -290,6 +293,11 @@ def _signature(arguments: Mapping[str, Any], before: Sequence[str] = ()) -> insp
     named = dict.fromkeys(before, REQUIRED) | dict(arguments)
     own = [inspect.Parameter(name, kind, default=default) for name, default in named.items()]
     return inspect.Signature([*own, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists: so they are after a journey through JSON."""
+    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _significant(shape: Sequence[int]) -> list[int]:

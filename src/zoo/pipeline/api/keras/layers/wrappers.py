@@ -46,9 +46,8 @@ class Bidirectional(Renamed, layers.Bidirectional):
                 f"Received: a {type(given.layer).__name__}"
             )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.axes = getattr(self.given.layer, "axes", ())
-        return super().__call__(*args, **kwargs)
+    def takes(self) -> tuple[str, ...]:
+        return self.given.layer.takes() if hasattr(self.given.layer, "takes") else super().takes()
 
     def to_bigdl(self, weights: list) -> list:
         half = len(weights) // 2
