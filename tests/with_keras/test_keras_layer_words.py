@@ -95,12 +95,16 @@ def test_weights_of_other_shapes_are_told_and_axes_of_one_entry_may_be_missing()
     weights = normal(4, 3, 3, 2), normal(4)
     layer.set_weights(weights)
     np.testing.assert_array_equal(layer.get_weights()[0], weights[0][None])
-    with pytest.raises(UsageError, match=r"'c' has weights of the shapes \[\(1, 4, 3, 3, 2\), \(4,\)\]. Received: \[\(3, 2"):
+    with pytest.raises(
+        UsageError, match=r"'c' has weights of the shapes \[\(1, 4, 3, 3, 2\), \(4,\)\]. Received: \[\(3, 2"
+    ):
         layer.set_weights([normal(3, 2, 3, 4), normal(4)])
 
 
 def test_signatures_are_those_of_the_old_library() -> None:
-    assert str(inspect.signature(L.Dense)).startswith("(output_dim, init='glorot_uniform', limits=None, activation=None")
+    assert str(inspect.signature(L.Dense)).startswith(
+        "(output_dim, init='glorot_uniform', limits=None, activation=None"
+    )
     assert list(inspect.signature(L.MaxPooling2D).parameters) == [
         "pool_size", "strides", "border_mode", "dim_ordering", "input_shape", "pads", "kwargs"]  # fmt: skip
     assert all(getattr(L, name.split()[0]).__doc__ for name in CASES)
@@ -123,11 +127,13 @@ def test_initial_values_and_regularizers_have_keras_1s_scales() -> None:
     class OfBigDL:
         l1, l2 = 0.0, 0.5
 
-    layer = L.Dense(300, init="uniform", limits=(1, 2), W_regularizer=OfBigDL(), b_regularizer=keras.regularizers.L1(0.1))
+    layer = L.Dense(
+        300, init="uniform", limits=(1, 2), W_regularizer=OfBigDL(), b_regularizer=keras.regularizers.L1(0.1)
+    )
     layer(FLAT)
     weight, bias = layer.get_weights()
     assert weight.min() >= 1 and weight.max() <= 2 and weight.std() > 0.2 and not bias.any()
-    assert float(layer.losses[0]) == pytest.approx(0.25 * (weight**2).sum(), rel=1e-4)
+    assert float(numbers(layer.losses[0])) == pytest.approx(0.25 * (weight**2).sum(), rel=1e-4)
     assert type(layer).from_config(layer.get_config()).kernel_regularizer.l2 == pytest.approx(0.25)
 
 
@@ -208,7 +214,9 @@ def glove(tmp_path: Path) -> Path:
 
 def test_word_vectors_come_from_a_file(glove: Path) -> None:
     assert L.WordEmbedding.get_word_index(glove) == {"the": 1, ". . .": 2, "cat": 3}
-    np.testing.assert_array_equal(L.prepare_embedding(glove, {"cat": 1, "dog": 3}), [[0] * 3, [0, 0, 2], [0] * 3, [0] * 3])
+    np.testing.assert_array_equal(
+        L.prepare_embedding(glove, {"cat": 1, "dog": 3}), [[0] * 3, [0, 0, 2], [0] * 3, [0] * 3]
+    )
     assert L.prepare_embedding(glove, {"dog": 1}, randomize_unknown=True)[1].all()
     np.testing.assert_allclose(L.prepare_embedding(glove, normalize=True)[3], [0, 0, 1])
     layer = L.WordEmbedding(glove, input_length=2)
@@ -305,7 +313,9 @@ def test_layer_norm_is_a_function_of_variables_and_tensors() -> None:
 
 @pytest.mark.skipif(BACKEND == "torch", reason="there it works")
 def test_a_module_of_pytorch_asks_for_the_torch_backend() -> None:
-    with pytest.raises(UsageError, match=f"Keras computes with {BACKEND} here. Start the program with KERAS_BACKEND=torch"):
+    with pytest.raises(
+        UsageError, match=f"Keras computes with {BACKEND} here. Start the program with KERAS_BACKEND=torch"
+    ):
         L.KerasLayerWrapper(torch.nn.Linear(4, 3))
 
 
@@ -326,10 +336,13 @@ def test_a_module_of_pytorch_is_a_layer(tmp_path: Path) -> None:
 
 def branches(shape: tuple[int, ...]) -> list[Case]:
     """The layers that take one input of a shape."""
-    return [case for case in CASES.values() if len(case.inputs) == 1 and case.inputs[0].shape[1:] == shape]
+    plain = [case for name, case in CASES.items() if " " not in name and len(case.inputs) == 1]
+    return [case for case in plain if case.inputs[0].shape[1:] == shape]
 
 
-@pytest.mark.parametrize("inputs", [np.abs(FLAT) + 0.1, STEPS, IMAGE, IDS, MOVIE], ids=["flat", "steps", "image", "ids", "movie"])
+@pytest.mark.parametrize(
+    "inputs", [np.abs(FLAT) + 0.1, STEPS, IMAGE, IDS, MOVIE], ids=["flat", "steps", "image", "ids", "movie"]
+)
 @pytest.mark.filterwarnings("ignore:.*does not support masking")
 def test_layers_train_through_the_engine(inputs: np.ndarray, inline: None) -> None:
     symbol = keras.Input(inputs.shape[1:], dtype=inputs.dtype.name)

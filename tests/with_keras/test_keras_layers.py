@@ -114,7 +114,8 @@ def _by_torch(layer: Any, inputs: Any, cotangent: np.ndarray) -> Any:
     wanted = [*variables, *([tensor] if tensor.requires_grad else [])]
     found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
     arrays = [
-        np.zeros(tuple(of.shape), "float32") if one is None else one.numpy() for one, of in zip(found, wanted, strict=True)
+        np.zeros(tuple(of.shape), "float32") if one is None else one.numpy()
+        for one, of in zip(found, wanted, strict=True)
     ]
     return arrays[: len(variables)], arrays[-1] if tensor.requires_grad else None
 

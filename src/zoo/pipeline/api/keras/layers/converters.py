@@ -48,6 +48,13 @@ def ordering(value: Any) -> str:
     return ORDERINGS[value]
 
 
+def data_format(value: Any) -> str:
+    """'channels_first', 'channels_last'."""
+    if value not in ORDERINGS.values():
+        raise refuse("'channels_first' or 'channels_last'", value)
+    return str(value)
+
+
 def border(value: Any) -> str:
     """'valid', 'same'."""
     if value not in ("valid", "same"):
@@ -125,11 +132,12 @@ _INITIALIZERS = {
     "normal": _scaled("RandomNormal", stddev=0.05),
     "gaussian": _scaled("RandomNormal", stddev=0.05),
     "identity": _scaled("Identity"),
+    "orthogonal": _scaled("Orthogonal", gain=1.1),
     "xavier": _scaled("GlorotUniform"),
 } | {
     name: _scaled("".join(word.title() for word in name.split("_")))
     for name in ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal",
-                 "orthogonal", "zeros", "ones", "random_uniform", "random_normal", "truncated_normal")
+                 "zeros", "ones", "random_uniform", "random_normal", "truncated_normal")
 }  # fmt: skip
 
 

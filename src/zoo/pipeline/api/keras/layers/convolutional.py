@@ -66,7 +66,7 @@ class AtrousConvolution1D(LineKernelLayout, Renamed, layers.Conv1D):
     axes = SEQUENCE
 
 
-class _ChannelsFirst:
+class ChannelsFirst:
     """Mixed into a convolution of Keras: adds the bias where Keras on TensorFlow adds it to the wrong axis.
 
     Its `ops.add` takes a bias for one of the last axis wherever that has as many entries as there are filters.
@@ -84,7 +84,7 @@ class _ChannelsFirst:
         return self.convolution_op(inputs, self.kernel)  # type: ignore[attr-defined]
 
 
-class Convolution2D(KernelLayout, Padded, _ChannelsFirst, Renamed, layers.Conv2D):
+class Convolution2D(KernelLayout, Padded, ChannelsFirst, Renamed, layers.Conv2D):
     """Convolution over images: (batch, channels, rows, columns) -> (batch, nb_filter, new rows, new columns).
 
     `pads`, (rows, columns) or (top, left, bottom, right), is padding in place of what `border_mode` says.
@@ -105,7 +105,7 @@ class Convolution2D(KernelLayout, Padded, _ChannelsFirst, Renamed, layers.Conv2D
         return self.given.pads
 
 
-class ShareConvolution2D(KernelLayout, Padded, _ChannelsFirst, Renamed, layers.Conv2D):
+class ShareConvolution2D(KernelLayout, Padded, ChannelsFirst, Renamed, layers.Conv2D):
     """`Convolution2D` with `pad_h` rows and `pad_w` columns of padding on each side.
 
     `propagate_back=False`: no gradient goes back to its input. (Its name told of buffers that BigDL's copies share.)
@@ -126,7 +126,7 @@ class ShareConvolution2D(KernelLayout, Padded, _ChannelsFirst, Renamed, layers.C
         return super().call(inputs if self.given.propagate_back else ops.stop_gradient(inputs))
 
 
-class AtrousConvolution2D(PlainKernelLayout, _ChannelsFirst, Renamed, layers.Conv2D):
+class AtrousConvolution2D(PlainKernelLayout, ChannelsFirst, Renamed, layers.Conv2D):
     """`Convolution2D` whose kernel looks at each `atrous_rate`-th row and column.
 
     Weights: (nb_filter, channels, nb_row, nb_col), (nb_filter,).
@@ -144,7 +144,7 @@ class AtrousConvolution2D(PlainKernelLayout, _ChannelsFirst, Renamed, layers.Con
             )
 
 
-class Deconvolution2D(KernelLayout, _ChannelsFirst, Renamed, layers.Conv2DTranspose):
+class Deconvolution2D(KernelLayout, ChannelsFirst, Renamed, layers.Conv2DTranspose):
     """The transpose of a convolution: (batch, channels, rows, columns) -> (batch, nb_filter, new rows, new columns).
 
     New rows are (rows - 1) subsample + nb_row ('valid') or rows subsample ('same'), columns likewise, unless
@@ -194,7 +194,7 @@ class Deconvolution2D(KernelLayout, _ChannelsFirst, Renamed, layers.Conv2DTransp
         return super().compute_output_shape(input_shape)  # type: ignore[no-any-return]
 
 
-class SeparableConvolution2D(_ChannelsFirst, Renamed, layers.SeparableConv2D):
+class SeparableConvolution2D(ChannelsFirst, Renamed, layers.SeparableConv2D):
     """One convolution for each channel, then one over channels, of one row and column.
 
     (batch, channels, rows, columns) -> (batch, nb_filter, new rows, new columns).
@@ -223,7 +223,7 @@ class SeparableConvolution2D(_ChannelsFirst, Renamed, layers.SeparableConv2D):
         return [*(array.transpose(2, 3, 1, 0) for array in weights[:2]), *weights[2:]]
 
 
-class Convolution3D(PlainKernelLayout, _ChannelsFirst, Renamed, layers.Conv3D):
+class Convolution3D(PlainKernelLayout, ChannelsFirst, Renamed, layers.Conv3D):
     """Convolution over volumes: (batch, channels, depth, rows, columns) -> (batch, nb_filter, new sizes ...).
 
     Weights: (nb_filter, channels, kernel_dim1, kernel_dim2, kernel_dim3), (nb_filter,).

@@ -133,7 +133,9 @@ class SparseDense(DenseLayout, Renamed, layers.Dense):
     @classmethod
     def checked(cls, given: Given) -> None:
         if given.init_grad_weight is not None or given.init_grad_bias is not None:
-            raise UsageError("SparseDense: gradients begin at 0 in each step; leave init_grad_weight, init_grad_bias out.")
+            raise UsageError(
+                "SparseDense: gradients begin at 0 in each step; leave init_grad_weight, init_grad_bias out."
+            )
         if (given.backward_start < 0) != (given.backward_length < 0):
             raise UsageError(
                 "SparseDense: backward_start and backward_length go together. "

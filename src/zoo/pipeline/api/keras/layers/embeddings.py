@@ -128,7 +128,9 @@ class SparseEmbedding(Spelt, Layer):
     @classmethod
     def checked(cls, given: Given) -> None:
         if given.combiner not in ("sum", "mean", "sqrtn"):
-            raise UsageError(f"SparseEmbedding: combiner must be 'sum', 'mean' or 'sqrtn'. Received: {given.combiner!r}")
+            raise UsageError(
+                f"SparseEmbedding: combiner must be 'sum', 'mean' or 'sqrtn'. Received: {given.combiner!r}"
+            )
 
     def build(self, input_shape: Sequence[int]) -> None:
         shape = (self.given.input_dim, self.given.output_dim)

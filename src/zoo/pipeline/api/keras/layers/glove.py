@@ -37,7 +37,9 @@ def prepare_embedding(
     """
     index = word_index_of(embedding_file) if word_index is None else word_index
     if not index or min(index.values()) < 1:
-        raise UsageError(f"word_index must map words to whole numbers from 1 on. Received: {dict(list(index.items())[:5])}")
+        raise UsageError(
+            f"word_index must map words to whole numbers from 1 on. Received: {dict(list(index.items())[:5])}"
+        )
     table: np.ndarray | None = None
     unknown = set(index)
     for word, numbers in _lines(embedding_file):

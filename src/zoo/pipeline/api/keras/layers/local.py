@@ -42,7 +42,9 @@ class _Local(Spelt):
             regularizer=given.W_regularizer,
         )  # fmt: skip
         if given.bias:
-            self.bias = self.add_weight((places, given.nb_filter), "zeros", name="bias", regularizer=given.b_regularizer)
+            self.bias = self.add_weight(
+                (places, given.nb_filter), "zeros", name="bias", regularizer=given.b_regularizer
+            )
 
     def call(self, inputs: Any) -> Any:
         first = self._data_format() == "channels_first"
@@ -114,7 +116,17 @@ class _Local(Spelt):
         raise TypeError(f"{type(self).__name__} has no strides")
 
 
-class LocallyConnected1D(_Local, Layer):
+class LineOfPlaces(_Local):
+    """Over steps."""
+
+    def _window(self) -> tuple[int, ...]:
+        return (self.given.filter_length,)
+
+    def _strides(self) -> tuple[int, ...]:
+        return (self.given.subsample_length,)
+
+
+class LocallyConnected1D(LineOfPlaces, Layer):
     """`Convolution1D` with weights of its own at each step: (batch, steps, channels) -> (batch, new steps, nb_filter).
 
     Weights: (new steps, nb_filter, channels x filter_length), (new steps, nb_filter).
@@ -123,12 +135,6 @@ class LocallyConnected1D(_Local, Layer):
     arguments = {"nb_filter": REQUIRED, "filter_length": REQUIRED, "activation": None, "border_mode": "valid",
                  "subsample_length": 1, **_WEIGHTED}  # fmt: skip
     axes = ("batch", "steps", "channels")
-
-    def _window(self) -> tuple[int, ...]:
-        return (self.given.filter_length,)
-
-    def _strides(self) -> tuple[int, ...]:
-        return (self.given.subsample_length,)
 
 
 class LocallyConnected2D(_Local, Layer):

@@ -31,7 +31,9 @@ class BatchNormalization(Renamed, layers.BatchNormalization):
     @classmethod
     def checked(cls, given: Given) -> None:
         if given.mode != 0:
-            raise UsageError(f"BatchNormalization: mode must be 0, statistics for each channel. Received: {given.mode!r}")
+            raise UsageError(
+                f"BatchNormalization: mode must be 0, statistics for each channel. Received: {given.mode!r}"
+            )
         if given.axis not in ((1,) if given.dim_ordering == "channels_first" else (1, 2, 3, 4, -1)):
             raise UsageError(
                 "BatchNormalization: axis must be that of the channels: 1 with dim_ordering='th', -1 with 'tf'. "

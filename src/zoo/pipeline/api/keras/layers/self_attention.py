@@ -20,7 +20,9 @@ ops = keras.ops
 
 def layer_norm(x: Any, w: Any, b: Any, e: float = 1e-5) -> Any:
     """(x - mean) / sqrt(variance + e) w + b over the last axis; of variables or tensors."""
-    x, w, b = unwrapped((x, w, b))
+    x, w, b = (
+        one if isinstance(one, keras.KerasTensor) else ops.convert_to_tensor(one) for one in unwrapped((x, w, b))
+    )
     centred = x - ops.mean(x, -1, keepdims=True)
     return wrapped(centred / ops.sqrt(ops.mean(ops.square(centred), -1, keepdims=True) + e) * w + b)
 
@@ -146,7 +148,9 @@ class _Transformer(Spelt):
         return [embedded] * blocks + [(embedded[0], embedded[-1])]
 
     def _embedded_shape(self, input_shape: Sequence[Any]) -> tuple[int | None, ...]:
-        return tuple(self.given.embedding_layer.compute_output_shape(list(input_shape[: self._embeddings(input_shape)])))
+        return tuple(
+            self.given.embedding_layer.compute_output_shape(list(input_shape[: self._embeddings(input_shape)]))
+        )
 
     def _embeddings(self, inputs: Any) -> int:
         if not isinstance(inputs, list | tuple) or len(inputs) != self.inputs:

@@ -115,7 +115,9 @@ class SelectTable(Spelt, Layer):
 
     def _index(self, inputs: int) -> int:
         if not -inputs <= self.given.index < inputs:
-            raise UsageError(f"SelectTable '{self.name}': there are {inputs} inputs. Received: index={self.given.index}")
+            raise UsageError(
+                f"SelectTable '{self.name}': there are {inputs} inputs. Received: index={self.given.index}"
+            )
         return int(self.given.index)
 
 

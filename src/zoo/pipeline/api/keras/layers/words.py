@@ -233,9 +233,7 @@ def converted(cls: Any, name: str, value: Any) -> Any:
         raise UsageError(f"{cls.__name__}: {name} {error}") from None
 
 
-def bound(
-    cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], Any]:
+def bound(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """A layer's own arguments, with defaults; those that all layers of Keras have; the input's shape.
 
     Raises:

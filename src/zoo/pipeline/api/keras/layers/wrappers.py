@@ -73,8 +73,10 @@ class KerasLayerWrapper(Renamed, layers.TorchModuleWrapper):
                 f"KerasLayerWrapper puts a module of PyTorch into a model, and Keras computes with {backend} here. "
                 "Start the program with KERAS_BACKEND=torch."
             )
-        if not hasattr(given.torch_layer, "state_dict"):
-            raise UsageError(f"KerasLayerWrapper takes a torch.nn.Module. Received: a {type(given.torch_layer).__name__}")
+        if not hasattr(given.torch_layer, "state_dict") or isinstance(given.torch_layer, layers.Layer):
+            raise UsageError(
+                f"KerasLayerWrapper takes a torch.nn.Module. Received: a {type(given.torch_layer).__name__}"
+            )
 
     @classmethod
     def passed_on(cls, given: Given) -> dict[str, Any]:
