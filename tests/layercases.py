@@ -1,4 +1,4 @@
-"""Each layer of Keras 1, how it is made, and its definition: in PyTorch, of weights in BigDL's layout, channels first."""
+"""Each layer, how it is made, and its definition: in PyTorch, of weights in BigDL's layout, channels first."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def numbers(tensor: Any) -> np.ndarray:
         (lambda: L.Bidirectional(L.Dense(3)), "layer must be a recurrent one.*Received: a Dense"),
         (lambda: L.Bidirectional(L.LSTM(3), "max"), "merge_mode must be 'concat'"),
         (lambda: L.TimeDistributed("Dense"), "layer must be a layer. Received: 'Dense'"),
-        (lambda: L.Embedding(5, 3, weights=np.zeros((3, 5))), r"\(input_dim, output_dim\) = \(5, 3\).*\(3, 5\)"),
+        (lambda: L.Embedding(5, 3, weights=np.zeros((3, 5))), r"\(input_dim, output_dim\), \(5, 3\).*\(3, 5\)"),
         (lambda: L.SparseEmbedding(5, 3, combiner="max"), "combiner must be 'sum', 'mean' or 'sqrtn'"),
         (lambda: L.SparseDense(3, backward_start=1), "backward_start and backward_length go together"),
         (lambda: L.SparseDense(3, init_grad_weight=np.zeros(3)), "gradients begin at 0"),
@@ -67,7 +67,7 @@ def test_a_mistake_in_a_call_is_told(make: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("layer", "shape", "words"),
     [
-        (L.Convolution2D(3, 3, 3, name="c"), (3, 8), r"Convolution2D 'c' takes \(batch, channels, rows, columns\), .*8"),
+        (L.Convolution2D(3, 3, 3, name="c"), (3, 8), r"'c' takes \(batch, channels, rows, columns\), .*8"),
         (L.MaxPooling2D(dim_ordering="tf", name="p"), (3, 8), r"'p' takes \(batch, rows, columns, channels\)"),
         (L.LSTM(3), (4,), r"takes \(batch, steps, features\), the batch first. Received: .*\(None, 4\)"),
         (L.Bidirectional(L.ConvLSTM2D(3, 3, 3)), (4, 3), r"\(batch, steps, channels, rows, columns\)"),

@@ -23,7 +23,7 @@ ORDERINGS = {"th": "channels_first", "tf": "channels_last"}
 
 @registered
 def hard_sigmoid(x: Any) -> Any:
-    """Keras 1's: 0.2 x + 0.5, within 0 ... 1. (Keras 3's has the slope 1/6.)"""
+    """Keras 1's: 0.2 x + 0.5, within 0 ... 1; Keras 3's has the slope 1/6."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 

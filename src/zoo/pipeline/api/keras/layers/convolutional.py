@@ -178,7 +178,7 @@ class Deconvolution2D(KernelLayout, ChannelsFirst, Renamed, layers.Conv2DTranspo
             if not 0 <= more < stride or wanted[channels_axis(self.data_format)] not in (None, self.filters):
                 raise UsageError(
                     f"Deconvolution2D '{self.name}' cannot make {self.given.output_shape} from an input of the shape "
-                    f"{shape}: axis {axis} would be {least} ... {(least or 0) + stride - 1}, with {self.filters} channels."
+                    f"{shape}: axis {axis} would be {least} ... {(least or 0) + stride - 1}, with {self.filters} maps."
                 )
             further.append(more)
         return further

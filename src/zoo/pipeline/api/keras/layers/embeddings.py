@@ -49,7 +49,7 @@ class Embedding(Renamed, layers.Embedding):
         table = np.asarray(given.weights[0] if isinstance(given.weights, list | tuple) else given.weights)
         if table.shape != (given.input_dim, given.output_dim):
             raise UsageError(
-                f"Embedding: weights must have the shape (input_dim, output_dim) = {given.input_dim, given.output_dim}. "
+                f"Embedding: weights must have the shape (input_dim, output_dim), {given.input_dim, given.output_dim}. "
                 f"Received: an array of the shape {table.shape}"
             )
         given.weights = table

@@ -62,16 +62,17 @@ def _lines(path: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Words and vectors; a first line of two whole numbers (how many, how long) is left out."""
     size = 0
     try:
-        file = open(path, encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                parts = line.rstrip().split(" ")
+                if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
+                    continue
+                size = size or len(parts) - 1
+                yield " ".join(parts[:-size] if size else parts), _numbers(parts, size, f"{path}, line {number}")
     except OSError as error:
         raise UsageError(f"cannot read embedding_file: {error.strerror}. Received: {str(path)!r}") from None
-    with file:
-        for number, line in enumerate(file, 1):
-            parts = line.rstrip().split(" ")
-            if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
-                continue
-            size = size or len(parts) - 1
-            yield " ".join(parts[:-size] if size else parts), _numbers(parts, size, f"{path}, line {number}")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8, so no file of word vectors.") from None
 
 
 def _numbers(parts: list[str], size: int, where: str) -> np.ndarray:

@@ -32,7 +32,7 @@ class _Same(Spelt):
 
 
 class Select(Spelt, Layer):
-    """Entry `index` along axis `dim`, which is gone from the result; 0 is the batch; negative ones count from the end."""
+    """Entry `index` along axis `dim`, which is gone from the result. 0 is the batch; below 0 counts from the end."""
 
     arguments = {"dim": REQUIRED, "index": REQUIRED}
     words = {"dim": _INDEX, "index": _INDEX}
