@@ -42,6 +42,7 @@ from zoo.orca.learn.words import (
     rows_per_step,
     start_of,
     sync_of,
+    threads_of,
     workers_of,
 )
 
@@ -249,7 +250,7 @@ class Estimator:
             columns=adapted.columns,
             batch_size=rows_per_step(batch_size, adapted),
             metrics=self._measured(adapted.columns, metrics),
-            threads=self._threads(cluster),
+            threads=threads_of(cluster),
             steps=num_steps,
         )
         with self._listening(summaries=False) as sink:
@@ -292,7 +293,7 @@ class Estimator:
             spec=self._spec.for_scoring(inputs, (*self._callbacks, *listed(callbacks))),
             columns=inputs,
             batch_size=rows_per_step(batch_size, adapted, 256),
-            threads=self._threads(cluster),
+            threads=threads_of(cluster),
             outputs=outputs,
         )
         return adapted.give_back(run.predict(job, adapted.shards, cluster, names_of(output_cols) or ()))
@@ -432,10 +433,6 @@ class Estimator:
 
     def _world(self, cluster: Cluster) -> int:
         return cluster.nodes * self._workers_per_node
-
-    def _threads(self, cluster: Cluster) -> int:
-        """Of a process that scores: Spark runs one for each core, other places one in all."""
-        return max(1, getattr(cluster, "cores", 1) // max(1, cluster.slots // cluster.nodes))
 
     def _saving(self, trigger: Any) -> dict[str, Any]:
         when = EveryEpoch() if self._model_dir and trigger is None else trigger

@@ -1,6 +1,6 @@
 """The words of a call, as the engine takes them.
 
-Owns: amounts of memory, where to start and when to end, names of columns, which checkpoint.
+Owns: amounts of memory and threads, where to start and when to end, names of columns, which checkpoint.
 Leaves: what is done with them (estimator).
 """
 
@@ -15,6 +15,7 @@ from operator import or_
 from typing import Any
 
 from zoo.engine import checkpoint
+from zoo.engine.contracts import Cluster
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
 from zoo.engine.loop import TRAIN, VALID
@@ -231,3 +232,8 @@ def listed(callbacks: Sequence[Any] | Any | None) -> tuple[Any, ...]:
     if callbacks is None:
         return ()
     return tuple(callbacks) if isinstance(callbacks, list | tuple) else (callbacks,)
+
+
+def threads_of(cluster: Cluster) -> int:
+    """Threads of a process that scores: Spark runs one for each core, other places one in all."""
+    return max(1, getattr(cluster, "cores", 1) // max(1, cluster.slots // cluster.nodes))
