@@ -13,6 +13,7 @@ from typing import Any
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net import containers
+from zoo.pipeline.api.net.faults import reason
 from zoo.pipeline.api.net.modules import Module
 from zoo.pipeline.api.net.operations import flat
 from zoo.pipeline.api.net.plain import PLAIN
@@ -93,8 +94,9 @@ class Assembly:
 
     def graph(self, module: Module, inputs: Sequence[Any]) -> Any:
         """A module as a graph of its own, from symbolic inputs."""
-        output = self.apply(module, inputs[0] if len(inputs) == 1 else list(inputs))
-        return keras.Model(list(inputs), flat(output), name=self._free(f"{module.name}_graph"))
+        given = inputs[0] if len(inputs) == 1 else list(inputs)
+        outputs = flat(self.apply(module, given))
+        return keras.Model(given, outputs[0] if len(outputs) == 1 else outputs, name=self._free(f"{module.name}_graph"))
 
     def _single(self, module: Module, x: Any, name: str) -> Any:
         shape = shape_of(x)
@@ -102,9 +104,7 @@ class Assembly:
         try:
             return self.steps(_STEPS[module.kind](module, shape), x, name, key)
         except (ValueError, TypeError, IndexError) as error:
-            if isinstance(error, UsageError) and module.name in str(error):
-                raise
-            raise UsageError(f"{module} cannot take an input of shape {shape}: {error}") from error
+            raise UsageError(f"{module} cannot take an input of shape {shape}: {reason(error)}") from error
 
     def _keras_style(self, module: Module, x: Any, name: str | None) -> Any:
         parts = module.children

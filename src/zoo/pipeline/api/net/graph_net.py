@@ -18,6 +18,7 @@ from zoo.orca.learn.keras_estimator import make_estimator
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net.assembly import keras_name
+from zoo.pipeline.api.net.faults import reason
 
 keras = library()
 
@@ -59,7 +60,7 @@ class GraphNet(ZooKerasLayer, keras.Model):
         tensors = [tensor for name in _names(outputs) for tensor in self._node(name).outputs]
         needed = {id(node.operation) for node in _above(tensors)}
         inputs = [tensor for tensor in self.inputs if id(tensor._keras_history.operation) in needed]
-        return GraphNet(inputs, tensors if len(tensors) > 1 else tensors[0])
+        return GraphNet(*(found[0] if len(found) == 1 else found for found in (inputs, tensors)))
 
     def freeze_up_to(self, names: str | Sequence[Any]) -> GraphNet:
         """Keeps the weights of the named layers and of all before them as they are in training.
@@ -94,7 +95,7 @@ class GraphNet(ZooKerasLayer, keras.Model):
         Args:
             x: an array, a list of arrays for several inputs, or anything that an estimator takes.
             batch_per_thread: rows computed at once.
-            distributed: whether the current cluster computes, or this process.
+            distributed: whether the current cluster computes, if there is one, or this process.
 
         Returns:
             an array, or a list of them for several outputs; on Spark, if `distributed`, an RDD of each row's.
@@ -103,7 +104,7 @@ class GraphNet(ZooKerasLayer, keras.Model):
             UsageError: rows of a shape that a layer does not take; names it.
         """
         self._check(x)
-        if not distributed:
+        if not distributed or session.running() is None:
             return keras.Model.predict(self, x, batch_size=batch_per_thread, verbose=0)
         return _as_rdd(make_estimator(self).predict(x, batch_size=batch_per_thread))
 
@@ -142,9 +143,11 @@ class GraphNet(ZooKerasLayer, keras.Model):
         """Rows in the shape of a model that begins with a Reshape: that takes any shape of as many numbers."""
         if isinstance(inputs, list | tuple | dict) or len(self.inputs) != 1:
             return inputs
-        wanted, given = tuple(self.inputs[0].shape[1:]), tuple(inputs.shape[1:])
-        if wanted == given or None in wanted or None in given or math.prod(wanted) != math.prod(given):
-            return inputs
+        wanted = tuple(self.inputs[0].shape[1:])
+        if getattr(inputs.shape, "rank", 0) is not None:  # TensorFlow may leave even that open
+            given = tuple(inputs.shape[1:])
+            if wanted == given or None in (*wanted, *given) or math.prod(wanted) != math.prod(given):
+                return inputs
         first = self.inputs[0]._keras_history.operation._outbound_nodes
         reshapes = all(getattr(node.operation, "function", "") == "reshape" for node in first)
         return keras.ops.reshape(inputs, (-1, *wanted)) if reshapes else inputs
@@ -180,7 +183,7 @@ class _Named:
             shapes = [tuple(tensor.shape) for tensor in _flat(args)]
             raise UsageError(
                 f"layer '{self.operation.name}' cannot take an input of shape {shapes[0] if len(shapes) == 1 else shapes}"
-                f": {str(error).strip().partition(chr(10))[0]}"
+                f": {reason(error)}"
             ) from error
 
 

@@ -1,6 +1,6 @@
 """Layers that BigDL has and Keras has not; they are kept in files as "zoo" layers.
 
-Owns: a layer for all modules without weights, entrywise weights, ids from 1, time, cells read from files.
+Owns: a layer for all modules without weights, convolutions, entrywise weights, ids from 1, time, cells from files.
 Leaves: the functions themselves (operations), how modules become layers (families).
 """
 
@@ -67,6 +67,35 @@ class Operation(ZooKerasLayer, keras.layers.Layer):
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
 
 
+class _ChannelsFirst:
+    """Mixed into a convolution: TensorFlow computes it with the channels last, between two transpositions.
+
+    That is faster on CPUs than what it does with the channels first, which it can do with oneDNN only; and Keras 3.15 adds
+    the bias along the wrong axis there where images are as wide as they have channels.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        if self.data_format == "channels_last" or keras.backend.backend() != "tensorflow":  # type: ignore[attr-defined]
+            return super().call(inputs)  # type: ignore[misc]
+        axes = range(2, len(inputs.shape))
+        self.data_format = "channels_last"
+        try:
+            result = super().call(ops.transpose(inputs, (0, *axes, 1)))  # type: ignore[misc]
+        finally:
+            self.data_format = "channels_first"
+        return ops.transpose(result, (0, len(axes) + 1, *range(1, len(axes) + 1)))
+
+
+@_register
+class ImageConvolution(_ChannelsFirst, ZooKerasLayer, keras.layers.Conv2D):
+    """`keras.layers.Conv2D`."""
+
+
+@_register
+class VolumeConvolution(_ChannelsFirst, ZooKerasLayer, keras.layers.Conv3D):
+    """`keras.layers.Conv3D`."""
+
+
 @_register
 class Entrywise(ZooKerasLayer, keras.layers.Layer):
     """``x * weight + bias``, both of a shape that spreads over a row; either may be absent.
@@ -127,9 +156,9 @@ class OverTime(ZooKerasLayer, keras.layers.Wrapper):
         results = self.layer(steps, **given)
         return ops.reshape(results, (-1, shape[1], *results.shape[1:]))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        one = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
-        return (one[0], input_shape[1], *one[1:])
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        one = self.layer.compute_output_spec(keras.KerasTensor((inputs.shape[0], *inputs.shape[2:]), inputs.dtype))
+        return keras.KerasTensor((one.shape[0], inputs.shape[1], *one.shape[1:]), one.dtype)
 
 
 @_register
@@ -161,7 +190,7 @@ class GraphCell(ZooKerasLayer, keras.layers.Wrapper):
         return {**super().get_config(), "state_size": self.state_size}
 
 
-@_register
+@keras.saving.register_keras_serializable("zoo", "bigdl_hard_sigmoid")
 def hard_sigmoid(x: Any) -> Any:
     """BigDL's: ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 is another."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)

@@ -201,6 +201,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "squeeze": squeeze,
     "expand_dims": lambda x, axis: ops.expand_dims(x, axis),
     "transpose": transpose,
+    "move": lambda x, source, target: ops.moveaxis(x, source, target),
     "select": select,
     "narrow": narrow,
     "pad": pad,

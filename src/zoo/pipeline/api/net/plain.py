@@ -150,6 +150,11 @@ def _along(function: str, dimension: str, **names: Any) -> Steps:
     return steps
 
 
+def _clamp(module: Module, shape: Any) -> Sequence[Step]:
+    low, high = (module.get(name, module.get(f"{name}Value", None)) for name in ("min", "max"))
+    return [operation("clamp", low=low, high=high)]
+
+
 def _dropout(module: Module, shape: Any) -> Sequence[Step]:
     return [Step(partial(keras.layers.Dropout, module.get("initP", 0.5)))]
 
@@ -204,7 +209,7 @@ PLAIN: Mapping[str, Steps] = {
     "AddConstant": _with("scale", shift=("constant_scalar", 0.0)),
     "MulConstant": _with("scale", factor=("scalar", 1.0)),
     "Power": _with("power", power=("power",), scale=("scale", 1.0), shift=("shift", 0.0)),
-    "Clamp": _with("clamp", low=("min",), high=("max",)),
+    "Clamp": _clamp,
     "HardTanh": _with("clamp", low=("minValue", -1.0), high=("maxValue", 1.0)),
     "ReLU": _always("relu"), "ReLU6": _always("clamp", low=0.0, high=6.0),
     "ELU": _with("elu", alpha=("alpha", 1.0)), "LeakyReLU": _with("leaky_relu", slope=_SLOPE),

@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.library import library
-from zoo.pipeline.api.net.layers import Entrywise, LookupTable
+from zoo.pipeline.api.net.layers import Entrywise, ImageConvolution, LookupTable, VolumeConvolution
 from zoo.pipeline.api.net.modules import Module
 from zoo.pipeline.api.net.plain import layout_of
 from zoo.pipeline.api.net.steps import Step, Steps, operation
@@ -45,7 +45,7 @@ def _convolution(module: Module, shape: Any) -> Sequence[Step]:
     dilation = (module.get("dilationH", 1), module.get("dilationW", 1))
     before, border = _border(module, padding, kernel, stride, dilation)
     make = partial(
-        keras.layers.Conv2D, filters.shape[-1], kernel, stride, border, layout_of(module), dilation, groups,
+        ImageConvolution, filters.shape[-1], kernel, stride, border, layout_of(module), dilation, groups,
         use_bias=bool(bias),
     )  # fmt: skip
     return [*before, Step(make, [filters, *bias])]
@@ -78,7 +78,7 @@ def _default(defaults: Mapping[str, int], name: str) -> tuple[int, ...]:
     return (defaults[name],) if name in defaults else ()
 
 
-def _full_convolution(module: Module, shape: Any) -> Sequence[Step]:
+def _full_convolution(module: Module, _: Any) -> Sequence[Step]:
     """Weights are (group, in, out, height, width)."""
     weight, *bias = module.weights
     kernel, stride, padding = _window(module, "k", "d", "pad")
@@ -87,16 +87,20 @@ def _full_convolution(module: Module, shape: Any) -> Sequence[Step]:
         raise UsageError("a transposed convolution of several groups is not known here.")
     filters = weight.reshape(weight.shape[-4:]).transpose(2, 3, 1, 0)
     make = partial(
-        keras.layers.Conv2DTranspose, filters.shape[2], kernel, stride, "valid", data_format="channels_first",
+        keras.layers.Conv2DTranspose, filters.shape[2], kernel, stride, "valid", data_format="channels_last",
         use_bias=False,
     )  # fmt: skip
     beyond = [max(step - size, 0) for step, size in zip(stride, kernel, strict=True)]  # Keras gives so many more
     (top, left), (bottom, right) = padding, (
         pad - more + gone for pad, more, gone in zip(padding, extra, beyond, strict=True)
     )
-    steps = [Step(make, [filters], "full")]
+    steps = [operation("move", "last", source=1, target=3), Step(make, [filters], "full")]
+    steps.append(operation("move", "first", source=3, target=1))
     steps.append(operation("pad_image", "cut", sides=[-left, -right, -top, -bottom], channels_last=False))
-    return [*steps, *([Step(partial(Entrywise, None, (*bias[0].shape, 1, 1)), bias)] if bias else [])]
+    if bias:
+        shape = (len(bias[0]), 1, 1)
+        steps.append(Step(partial(Entrywise, None, shape), [bias[0].reshape(shape)]))
+    return steps
 
 
 def _temporal_convolution(module: Module, shape: Any) -> Sequence[Step]:
@@ -111,7 +115,7 @@ def _volumetric_convolution(module: Module, shape: Any) -> Sequence[Step]:
     kernel, stride, padding = (tuple(module.get(f"{name}{axis}") for axis in "THW") for name in ("k", "d", "pad"))
     filters = weight.reshape(weight.shape[-5:]).transpose(2, 3, 4, 1, 0)
     make = partial(
-        keras.layers.Conv3D, filters.shape[-1], kernel, stride, "same" if -1 in padding else "valid",
+        VolumeConvolution, filters.shape[-1], kernel, stride, "same" if -1 in padding else "valid",
         "channels_first", use_bias=bool(bias),
     )  # fmt: skip
     before = [
