@@ -1,4 +1,4 @@
-"""Writes files in BigDL's module format, for the tests of reading them; as the six files of BigDL in golden/bigdl are."""
+"""Writes files in BigDL's module format, for the tests of reading them; BigDL wrote those in golden/bigdl."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ class Writer:
                   if value is not None]  # fmt: skip
         parts += [extra, blob(9, "2.1.0-SNAPSHOT"), blob(11, f"{module.number:x}"), number(12, module.number)]
         if module.shape is not None:
-            parts.append(blob(13, number(2, len(module.shape) + 1) + blob(3, b"".join(map(varint, (-1, *module.shape))))))
+            sizes = b"".join(map(varint, (-1, *module.shape)))
+            parts.append(blob(13, number(2, len(module.shape) + 1) + blob(3, sizes)))
         parts += [blob(16, self.tensor(array, self.inline)) for array in module.weights]
         return b"".join(parts)
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 import torch
-from bigdlfiles import GOLDEN, M, box, encoded, graph, m, seq
 
+from bigdlfiles import GOLDEN, M, box, encoded, graph, m, seq
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.net import Net, recurrent
 from zoo.pipeline.api.net.loading import load_bigdl

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from bigdlfiles import GOLDEN, box, encoded, m, seq
 
+from bigdlfiles import GOLDEN, box, encoded, m, seq
+from zoo.engine import session
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.keras_estimator import make_estimator
 from zoo.pipeline.api.net import GraphNet, Net
@@ -134,19 +135,22 @@ def test_a_composed_model_trains_what_is_not_frozen(inline, tmp_path):
 
 
 def test_composed_models_train_in_other_processes():
-    from zoo.orca import init_orca_context, stop_orca_context
-
-    init_orca_context("local", cores=2)
+    session.begin_local(2)
     try:
         model = transfer(loaded("resnet_graph"))
         before = [np.array(one) for one in model.get_weights()]
-        est = make_estimator(model, workers_per_node=2)
-        history = est.fit(data(), epochs=1, batch_size=8)
+        history = make_estimator(model, workers_per_node=2).fit(data(), epochs=1, batch_size=8)
     finally:
-        stop_orca_context()
+        session.end()
     assert np.isfinite(history[0]["train_loss"])
     changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     assert any(changed) and not all(changed)
+
+
+def test_predictions_on_spark_are_an_rdd(on_spark):
+    x, expected = known("resnet_graph")
+    rows = loaded("resnet_graph").predict(x).collect()
+    np.testing.assert_allclose(np.stack(rows), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -192,7 +196,11 @@ def test_a_net_that_begins_with_a_reshape_takes_any_shape_of_as_many_numbers():
     [
         ("resnet_graph", (2, 4, 16, 16), r"layer 'conv1_pad' takes .*\(None, 3, None, None\).*Received: \(None, 4, 16"),
         ("resnet_graph", (2, 3, 16), "layer 'conv1_pad'"),
-        ("resnet_graph", (2, 3, 32, 32), r"layer 'flat' cannot take an input of shape \(None, 8, 9, 9\): .*\(8, 9, 9\)"),
+        (
+            "resnet_graph",
+            (2, 3, 32, 32),
+            r"layer 'flat' cannot take an input of shape \(None, 8, 9, 9\): ",
+        ),
         ("mlp", (2, 13), "layer 'Linear949c7a44' takes"),
         ("lenet", (2, 27, 28), "layer 'Reshape31f9d157' takes"),
     ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zoo.pipeline.api.net.net import Net
+from zoo.pipeline.api.net.net_load import Net
 
 if TYPE_CHECKING:
     from zoo.pipeline.api.net.graph_net import GraphNet

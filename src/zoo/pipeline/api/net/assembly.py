@@ -33,8 +33,8 @@ def known_modules() -> list[str]:
 
 
 def keras_name(name: str) -> str:
-    """The name of a layer in Keras, which allows fewer characters (no ``/``)."""
-    fitting = re.sub(r"[^A-Za-z0-9_.\-]", "_", name.replace("/", "."))
+    """The name of a layer in Keras and its backends, which allow fewer characters: no ``/``, no ``.``."""
+    fitting = re.sub(r"[^A-Za-z0-9_\-]", "_", name.replace("/", "-"))
     return fitting if fitting[:1].isalnum() else f"layer{fitting}"
 
 

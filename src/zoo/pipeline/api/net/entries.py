@@ -1,7 +1,7 @@
 """Which shape the input of a model has, as far as its modules tell.
 
-BigDL's Torch-style files do not say it. The first module with weights knows how many features or channels it takes; what
-stays open (the size of images, the number of steps) is None.
+BigDL's Torch-style files do not say it. The first module with weights knows how many features or channels it takes;
+what stays open (the size of images, the number of steps) is None.
 
 Owns: that.
 Leaves: making the graph (assembly).

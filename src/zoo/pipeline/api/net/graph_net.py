@@ -181,9 +181,9 @@ class _Named:
             return self.operation.compute_output_spec(*args, **kwargs)
         except Exception as error:  # each backend raises its own
             shapes = [tuple(tensor.shape) for tensor in _flat(args)]
+            given = shapes[0] if len(shapes) == 1 else shapes
             raise UsageError(
-                f"layer '{self.operation.name}' cannot take an input of shape {shapes[0] if len(shapes) == 1 else shapes}"
-                f": {reason(error)}"
+                f"layer '{self.operation.name}' cannot take an input of shape {given}: {reason(error)}"
             ) from error
 
 
@@ -225,5 +225,3 @@ def _as_rdd(predicted: Any) -> Any:
         return predicted
     rows = list(predicted) if isinstance(predicted, np.ndarray) else [list(row) for row in zip(*predicted, strict=True)]
     return spark.sparkContext.parallelize(rows)
-
-

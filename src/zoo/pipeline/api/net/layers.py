@@ -70,8 +70,8 @@ class Operation(ZooKerasLayer, keras.layers.Layer):
 class _ChannelsFirst:
     """Mixed into a convolution: TensorFlow computes it with the channels last, between two transpositions.
 
-    That is faster on CPUs than what it does with the channels first, which it can do with oneDNN only; and Keras 3.15 adds
-    the bias along the wrong axis there where images are as wide as they have channels.
+    That is faster on CPUs than what it does with the channels first, which it can do with oneDNN only; and Keras 3.15
+    adds the bias along the wrong axis there where images are as wide as they have channels.
     """
 
     def call(self, inputs: Any) -> Any:

@@ -59,7 +59,7 @@ def transpose(x: Any, swaps: Sequence[Sequence[int]]) -> Any:
 def select(x: Any, axis: int, index: int) -> Any:
     """One entry along an axis, which is gone."""
     size = x.shape[axis]
-    if size is not None and not -size <= index < size:
+    if isinstance(size, int) and not -size <= index < size:  # JAX has dimensions that it leaves open
         raise UsageError(f"entry {index} of axis {axis}, which has {size} entries.")
     return x[(slice(None),) * (axis % len(x.shape)) + (index,)]
 
@@ -87,7 +87,7 @@ def pad_image(x: Any, sides: Sequence[int], channels_last: bool) -> Any:
 
 def split(x: Any, axis: int) -> list[Any]:
     """One tensor for each entry of an axis."""
-    if x.shape[axis] is None:
+    if not isinstance(x.shape[axis], int):
         raise UsageError(f"the size of axis {axis} must be known to split along it. Pass input_shape=.")
     return [select(x, axis, index) for index in range(x.shape[axis])]
 

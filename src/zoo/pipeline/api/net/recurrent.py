@@ -1,7 +1,7 @@
 """Recurrence over time, (batch, time, features) -> (batch, time, units).
 
-A `Recurrent` holds a cell. Known cells become Keras' own layers; of any other the file holds the graph of one step, which
-becomes a cell of `keras.layers.RNN`.
+A `Recurrent` holds a cell. Known cells become Keras' own layers; of any other the file holds the graph of one step,
+which becomes a cell of `keras.layers.RNN`.
 
 Owns: the order of gates, which BigDL has as input, new, forget, output (LSTM) and reset, update, new (GRU).
 Leaves: graphs (assembly).

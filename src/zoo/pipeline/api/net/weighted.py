@@ -69,9 +69,7 @@ def _border(
 def _window(module: Module, *names: str) -> list[tuple[int, int]]:
     """(height, width) of each attribute ``<name>H``, ``<name>W``."""
     defaults = {"pad": 0, "stride": 1, "d": 1}
-    return [
-        tuple(int(module.get(f"{name}{axis}", *_default(defaults, name))) for axis in ("H", "W")) for name in names
-    ]
+    return [tuple(int(module.get(f"{name}{axis}", *_default(defaults, name))) for axis in ("H", "W")) for name in names]
 
 
 def _default(defaults: Mapping[str, int], name: str) -> tuple[int, ...]:
@@ -91,8 +89,9 @@ def _full_convolution(module: Module, _: Any) -> Sequence[Step]:
         use_bias=False,
     )  # fmt: skip
     beyond = [max(step - size, 0) for step, size in zip(stride, kernel, strict=True)]  # Keras gives so many more
-    (top, left), (bottom, right) = padding, (
-        pad - more + gone for pad, more, gone in zip(padding, extra, beyond, strict=True)
+    (top, left), (bottom, right) = (
+        padding,
+        (pad - more + gone for pad, more, gone in zip(padding, extra, beyond, strict=True)),
     )
     steps = [operation("move", "last", source=1, target=3), Step(make, [filters], "full")]
     steps.append(operation("move", "first", source=3, target=1))

@@ -45,8 +45,8 @@ def average_pool(
         padding: zeros on either side.
         ceil: whether a last window may reach beyond the padding.
         channels_last: where the channels are.
-        counting: which entries count: those of the image and its ``"padding"``, of the ``"image"`` alone, or ``"none"``:
-            then the result is the sum.
+        counting: which entries count: those of the image and its ``"padding"``, of the ``"image"`` alone, or
+            ``"none"``: then the result is the sum.
     """
     widths = _widths(x, (size, stride, padding), ceil, channels_last)
     of_all = ops.average_pool(ops.pad(x, widths), tuple(size), tuple(stride), "valid", _format(channels_last))
@@ -98,9 +98,9 @@ def _widths(x: Any, window: Sequence[Sequence[int]], ceil: bool, channels_last: 
     return widths
 
 
-def _beyond(length: int | None, size: int, stride: int, padding: int) -> int:
+def _beyond(length: Any, size: int, stride: int, padding: int) -> int:
     """How many entries the last window needs behind the padding; it begins within image or padding before it."""
-    if length is None:
+    if not isinstance(length, int):  # None, or a dimension that JAX leaves open
         if padding or size < stride:
             raise UsageError("pooling with ceil mode and padding needs the images' size. Pass input_shape=.")
         return stride - 1  # rounding down behind so many is rounding up before them
