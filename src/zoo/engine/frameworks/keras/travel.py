@@ -20,8 +20,8 @@ import cloudpickle
 
 from zoo.engine.errors import NotPicklable
 
-_OWN = ("keras", "tensorflow", "jax", "torch", "numpy", "builtins", "zoo")
-"""Packages whose classes Keras finds by itself."""
+_OWN = ("keras", "tensorflow", "jax", "torch", "numpy", "builtins")
+"""Packages whose classes Keras finds by itself. Ours travel by reference: so their modules are imported there."""
 
 
 def pack(thing: Any, name: str = "model") -> bytes:
@@ -37,7 +37,7 @@ def pack(thing: Any, name: str = "model") -> bytes:
     try:
         custom = custom_objects([thing])
         packed: bytes = cloudpickle.dumps((custom, cloudpickle.dumps(thing)))
-        if custom:
+        if any(not owner.__module__.startswith("zoo.") for owner in custom.values()):
             unpack(packed)  # whether a user's own class can be made again shows here, and not first on the ranks
     except Exception as error:  # any class may refuse in its own way
         raise NotPicklable(
