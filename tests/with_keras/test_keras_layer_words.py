@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 from layercases import CASES, FLAT, IDS, IMAGE, MOVIE, STEPS, Case, normal
 from zoo.engine.errors import DataError, UsageError
+from zoo.engine.frameworks.keras import travel
 from zoo.orca.learn.keras_estimator import make_estimator
 from zoo.pipeline.api.keras import layers as L
 from zoo.pipeline.api.variable import Variable
@@ -332,6 +335,27 @@ def test_a_module_of_pytorch_is_a_layer(tmp_path: Path) -> None:
     np.testing.assert_allclose(numbers(again(FLAT)), numbers(model(FLAT)), atol=1e-6)
     with pytest.raises(UsageError, match="takes a torch.nn.Module. Received: a Dense"):
         L.KerasLayerWrapper(L.Dense(3))
+
+
+UNPACK = """
+import sys
+from zoo.engine.frameworks.keras import backends, travel
+backends.begin(sys.argv[1])
+model = travel.unpack(sys.stdin.buffer.read())
+print([type(layer).__name__ for layer in model.layers])
+"""
+
+
+def test_layers_travel_to_a_process_that_has_not_imported_them() -> None:
+    def cubed(x: Any) -> Any:
+        return x**3
+
+    flat = keras.Input((6,))
+    model = keras.Model(flat, L.Dense(3, activation="hard_sigmoid")(L.Highway(activation=cubed)(flat)))
+    done = subprocess.run(
+        [sys.executable, "-c", UNPACK, BACKEND], input=travel.pack(model), capture_output=True, timeout=100
+    )
+    assert done.stdout.decode().strip() == "['InputLayer', 'Highway', 'Dense']", done.stderr.decode()[-2000:]
 
 
 def branches(shape: tuple[int, ...]) -> list[Case]:

@@ -122,6 +122,8 @@ class Spelt(ZooKerasLayer):
         trainable = common.pop("trainable", True)  # some layers of Keras take no such argument
         super(cls, self).__init__(**self.passed_on(given), **common)  # type: ignore[call-arg]
         self.given, self._raw = given, Given(**raw)
+        # the engine looks here for a user's own functions and classes, which travel with the model
+        self._theirs = [one for one in vars(given).values() if callable(one) and not isinstance(one, Layer)]
         if not trainable:
             self.trainable = False
         if shape is not None:
