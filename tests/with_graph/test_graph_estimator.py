@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
+import imagesets
 from zoo.engine.errors import TrainingDiverged, UsageError, WorkerFailed
 from zoo.engine.frameworks.graph.marks import ZooOptimizer
+from zoo.engine.jobs import ImageTransform
 from zoo.orca.data import XShards
 from zoo.orca.learn import optimizers
 from zoo.orca.learn.metrics import MAE, MSE
@@ -560,3 +563,24 @@ def test_asking_for_the_session_adds_nothing_to_the_graph(inline: None, graph: A
         est.predict(X)
         assert est.sess is not None
     assert len(graph.get_operations()) == before
+
+
+def mean_red_and_blue(image: np.ndarray) -> np.ndarray:
+    """In [0, 1]: float32 (2,)."""
+    return (image[..., [0, 2]].mean((0, 1)) / 255).astype(np.float32)
+
+
+def test_images_feed_a_graph_through_a_transform(inline: None) -> None:
+    pixels = [np.full((4, 6, 3), (200, 0, 0) if k % 2 else (0, 0, 200), np.uint8) for k in range(32)]
+    files = [{"bytes": imagesets.encoded(image)[: 30 if k == 0 else None]} for k, image in enumerate(pixels)]
+    rows = pa.table({"image": files, "label": pa.array([k % 2 for k in range(32)], pa.int64())})
+    x, y = v1.placeholder(tf.float32, (None, 2)), v1.placeholder(tf.int32, (None,))
+    logits = tf.matmul(x, v1.get_variable("weights", (2, 2)))
+    loss = tf.reduce_mean(v1.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+    made = v1.train.GradientDescentOptimizer(1.0)
+    est = Estimator.from_graph(inputs=x, outputs=logits, labels=y, loss=loss, optimizer=made)
+    skipping = ImageTransform(mean_red_and_blue, on_error="skip")
+    stats = est.fit(rows, epochs=20, batch_size=8, feature_cols=["image"], label_cols=["label"], transform=skipping)
+    assert stats[0]["num_samples"] == 31 and stats[-1]["train_loss"] < 0.2
+    found = est.predict(rows.slice(1), feature_cols=["image"], transform=mean_red_and_blue)
+    assert [int(np.argmax(row)) for row in found["prediction"].to_pylist()] == [k % 2 for k in range(1, 32)]

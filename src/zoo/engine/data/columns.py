@@ -4,8 +4,7 @@
     bool                                      float32, 0 or 1
     int8 .. int64, uint8 .. uint64            int64
     float16, float32, float64, decimal        float32
-    date                                      int64, days since 1970-01-01
-    timestamp                                 int64, microseconds since 1970-01-01 UTC
+    date, timestamp                           int64, days or microseconds since 1970-01-01 UTC
     string, binary                            object: str, bytes
     struct of an image (see `pictures`)       object: bytes, which are decoded when a batch is taken
     list, nested lists of the above numbers   the element's dtype, one axis more for each level; all rows alike
@@ -35,8 +34,7 @@ import pyarrow.types as pt
 from zoo.engine.data.pictures import encoded, is_picture
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 
-SHAPE = b"zoo.shape"
-DTYPE = b"zoo.dtype"
+SHAPE, DTYPE = b"zoo.shape", b"zoo.dtype"
 
 Shape: TypeAlias = "tuple[int | None, ...]"
 
@@ -52,15 +50,17 @@ class ArraySpec:
         name: the column.
         dtype: of the array; ``object`` for str and bytes.
         shape: of one row; None where only the data tell.
+        known: whether the model gets this; else a user's transform makes something of it that only the data tell.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: Shape
+    known: bool = True
 
     def __str__(self) -> str:
         inner = ", ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{self.name}: {self.dtype} ({inner})" if self.shape else f"{self.name}: {self.dtype}"
+        return f"{self.name}: {self.dtype}" + (f" ({inner})" if self.shape else "")
 
     __repr__ = __str__  # a schema is shown to users as a tuple of these
 

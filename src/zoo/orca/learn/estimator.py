@@ -424,7 +424,7 @@ class Estimator:
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
             changed = {*asked.images, *dict(asked.values)}
-            self._spec.check_columns([spec for spec in self._schema if spec.name not in changed])
+            self._spec.check_columns([replace(spec, known=spec.name not in changed) for spec in self._schema])
         return replace(adapted, columns=asked)
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:

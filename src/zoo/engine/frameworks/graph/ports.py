@@ -93,7 +93,7 @@ def fed(ports: Sequence[Port], names: Sequence[str], arrays: Sequence[Any], what
 def problems(ports: Sequence[Port], specs: Sequence[ArraySpec]) -> list[str]:
     """Everything that keeps columns from feeding the ports, as far as their types tell."""
     pairs = zip(ports, _ordered(ports, [(spec.name, spec) for spec in specs]), strict=True)
-    return [found for port, (_, spec) in pairs if (found := port.problem(spec)) is not None]
+    return [found for port, (_, spec) in pairs if spec.known and (found := port.problem(spec)) is not None]
 
 
 def _ordered(ports: Sequence[Port], found: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -82,7 +82,7 @@ class TorchSpec:
         Raises:
             UsageError: columns of text or bytes.
         """
-        text = [spec.name for spec in specs if spec.dtype == object]
+        text = [spec.name for spec in specs if spec.known and spec.dtype == object]
         if text:
             names = ", ".join(repr(name) for name in text)
             raise UsageError(
