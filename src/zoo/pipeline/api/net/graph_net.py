@@ -15,6 +15,7 @@ from zoo.engine import session
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import files
 from zoo.orca.learn.keras_estimator import make_estimator
+from zoo.pipeline.api.keras.engine import graphs
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net.assembly import keras_name
@@ -130,7 +131,7 @@ class GraphNet(ZooKerasLayer, keras.Model):
         wanted = keras_name(name) if isinstance(name, str) else name.name
         nodes = {node.operation.name: node for node in _above(self.outputs, from_inputs=True)}
         if wanted not in nodes:
-            raise UsageError.unknown_argument("this graph", [str(name)], nodes)
+            raise graphs.unknown(str(name), nodes)
         return nodes[wanted]
 
     def _set_trainable(self, names: Any, value: bool) -> GraphNet:
