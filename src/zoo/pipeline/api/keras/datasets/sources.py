@@ -82,7 +82,8 @@ def plain(file: IO[bytes], name: str) -> Any:
         return _Plain(file, encoding="latin1").load()
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-    except (pickle.UnpicklingError, EOFError, IndexError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError,
+            ValueError) as error:  # fmt: skip
         raise DataError(f"{name} is no file of this data set: {error}") from error
 
 
