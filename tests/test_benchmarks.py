@@ -31,6 +31,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """benchmarks/run.py as a module, importable on ranks too."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS.parent / "src"))
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_DISABLE_PROGRESS_BARS"):  # which benchmarks set
+        monkeypatch.setenv(name, "1")
     import run
 
     yield run
