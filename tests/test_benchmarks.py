@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
-ON_SPARK = {"spark-fit", "ingest-frames", "predict"}
+ON_SPARK = {"spark-fit", "ingest-frames", "predict", "nnimages", "nnframes"}
 OF_EXACTNESS = {"reproducible", "recovery"}
 IN_TENSORFLOW = {"graph", "threads"}
 OF_KERAS = {"keras-tensorflow", "keras-jax", "keras-torch"}  # a process has Keras with one backend
 EXPECTED = {
-    "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "spark-fit": 1, "ingest-frames": 3,
+    "steps": 1, "graph": 2, "threads": 3, "ranks": 1, "allreduce": 3, "sharded": 2, "spark-fit": 1, "ingest-frames": 3,
     "xshards": 2,
-    "images": 2, "images-write": 2, "images-disk": 4,
+    "images": 2, "images-write": 2, "images-disk": 4, "nnimages": 1, "nnframes": 2,
     "ingest-paths": 1, "predict": 2, "first-step": 1, "reproducible": 1, "recovery": 2, "import": 1,
     "memory": 2,
     **dict.fromkeys(OF_KERAS, 4),

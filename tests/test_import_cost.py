@@ -30,7 +30,7 @@ def test_import_zoo_loads_nothing_heavy():
     ["zoo.common.nncontext", "zoo.orca", "zoo.orca.data", "zoo.orca.data.image", "zoo.orca.learn.metrics",
      "zoo.orca.learn.optimizers", "zoo.orca.learn.pytorch", "zoo.orca.learn.pytorch.callbacks", "zoo.orca.learn.tf",
      "zoo.orca.data.file", "zoo.orca.data.pandas", "zoo.orca.learn.tf2", "zoo.orca.learn.trigger",
-     "zoo.util.triggers"],
+     "zoo.util.triggers", "zoo.pipeline.api.net"],
 )  # fmt: skip
 def test_front_ends_load_no_extra(module):
     assert loaded_by(module) & HEAVY == set()

@@ -72,7 +72,7 @@ class DyingSpec:
     def get_model(self) -> Any:
         return self.spec.get_model()
 
-    def build(self, rank: Rank) -> Replica:
+    def build(self, rank: Rank, group: Any = None) -> Replica:
         replica = self.spec.build(rank)
         backward, seen = replica.backward, [0]
 

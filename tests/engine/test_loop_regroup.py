@@ -266,8 +266,8 @@ class Noted(TorchSpec):
 
     notices: list[tuple[str, int, int]]
 
-    def build(self, rank: Rank) -> Any:
-        replica, self.notices = super().build(rank), []
+    def build(self, rank: Rank, group: Any = None) -> Any:
+        replica, self.notices = super().build(rank, group), []
         tell = replica.notice
 
         def noted(moment: str, progress: Progress, stats: Mapping[str, float]) -> bool:

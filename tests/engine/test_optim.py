@@ -19,9 +19,11 @@ from zoo.engine.optim import (
     NormClip,
     Plateau,
     Poly,
+    PolyEpoch,
     SequentialSchedule,
     Step,
     Warmup,
+    WarmupDecay,
 )
 from zoo.engine.progress import Progress
 
@@ -38,6 +40,20 @@ def test_closed_forms(step):
     assert Exponential(10, 0.9, stair_case=True).rate(0.1, step) == near(0.1 * 0.9 ** (step // 10))
     assert Step(30, 0.5).rate(0.1, step) == near(0.1 * 0.5 ** math.floor(step / 30))
     assert Warmup(0.01).rate(0.1, step) == near(0.1 + 0.01 * step)
+    x = min(step / 100, 1.0)
+    rises = x / 0.25 if x < 0.25 else None
+    assert WarmupDecay(0.25, 100).rate(0.1, step) == near(0.1 * (1 - x if rises is None else rises))
+    cosine = (1 + math.cos(math.pi * x)) / 2
+    assert WarmupDecay(0.25, 100, "cosine").rate(0.1, step) == near(0.1 * (cosine if rises is None else rises))
+    assert WarmupDecay(0.25, 100, "constant").rate(0.1, step) == near(0.1 if rises is None else 0.1 * rises)
+
+
+def test_poly_of_epochs_stays_within_one():
+    schedule = PolyEpoch(2, 4)
+    state = schedule.observe(schedule.start(), Progress(epoch=1, step=10, epoch_ended=True))
+    assert schedule.rate(0.1, 3) == 0.1
+    assert schedule.rate(0.1, 10, state) == schedule.rate(0.1, 19, state) == pytest.approx(0.1 * 0.75**2)
+    assert schedule.rate(0.1, 40, schedule.observe(state, Progress(epoch=4, step=40, epoch_ended=True))) == 0.0
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 1.0), (9, 1.0), (10, 0.1), (19, 0.1), (20, 0.01), (999, 0.01)])
@@ -139,6 +155,8 @@ def test_no_stages():
 SCHEDULES = [
     Default(0.1),
     Poly(2, 30),
+    PolyEpoch(2, 4),
+    WarmupDecay(0.5, 9),
     Exponential(7, 0.9),
     MultiStep([3, 9], 0.5),
     Plateau("Loss", factor=0.5, patience=1, cooldown=1),
@@ -185,6 +203,10 @@ SIGNATURES = {
     "parallel_num=-1",
     "Ftrl": "learningrate=0.001, learningrate_power=-0.5, initial_accumulator_value=0.1, "
     "l1_regularization_strength=0.0, l2_regularization_strength=0.0, l2_shrinkage_regularization_strength=0.0",
+    "ScheduledAdam": "learningrate=0.001, learningrate_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-08, "
+    "learningrate_schedule=None, weightdecay=0.0",
+    "AdamWeightDecay": "learningrate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-06, decay=0.01, "
+    "learningrate_schedule=None",
     "Adamax": "learningrate=0.002, beta1=0.9, beta2=0.999, epsilon=1e-38",
     "RMSprop": "learningrate=0.01, learningrate_decay=0.0, decayrate=0.99, epsilon=1e-08",
 }

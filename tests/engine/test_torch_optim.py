@@ -128,6 +128,15 @@ def ftrl(lr, power=-0.5, start=0.1, l1=0.0, l2=0.0, shrinkage=0.0):
     return update
 
 
+def bert_adam(lr, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, rate=lambda step: 1.0):
+    def update(w, g, step, memory):
+        memory["m"] = b1 * memory.get("m", 0.0) + (1 - b1) * g
+        memory["v"] = b2 * memory.get("v", 0.0) + (1 - b2) * g**2
+        return w - lr * rate(step) * (memory["m"] / (np.sqrt(memory["v"]) + eps) + decay * w)
+
+    return update
+
+
 DEFINITIONS = {
     "sgd": (optim.SGD(0.1), sgd(0.1)),
     "sgd decays": (optim.SGD(0.1, 0.5, weightdecay=0.01), sgd(0.1, decay=0.5, l2=0.01)),
@@ -136,6 +145,12 @@ DEFINITIONS = {
     "nesterov": (optim.SGD(0.1, momentum=0.9, nesterov=True), sgd(0.1, 0.9, nesterov=True)),
     "adam": (optim.Adam(0.01, 0.1, beta1=0.8), adam(0.01, 0.8, decay=0.1)),
     "parallel adam": (optim.ParallelAdam(0.01, parallel_num=4), adam(0.01)),
+    "scheduled adam": (optim.ScheduledAdam(0.01, 0.1, beta1=0.8), adam(0.01, 0.8, decay=0.1)),
+    "bert's adam": (optim.AdamWeightDecay(0.05, 0.8, decay=0.1), bert_adam(0.05, 0.8, decay=0.1)),
+    "bert's adam, warm-up": (
+        optim.AdamWeightDecay(0.05, learningrate_schedule=optim.WarmupDecay(0.5, 40)),
+        bert_adam(0.05, rate=lambda step: step / 20 if step < 20 else 1 - step / 40),
+    ),
     "adagrad": (optim.Adagrad(0.1, 0.1, weightdecay=0.01), adagrad(0.1, 0.1, 0.01)),
     "adadelta": (optim.Adadelta(0.8, 1e-6), adadelta(0.8, 1e-6)),
     "adamax": (optim.Adamax(0.1), adamax(0.1)),

@@ -15,8 +15,8 @@ from keras import layers
 from zoo.engine.errors import UsageError
 from zoo.engine.triggers import MaxEpoch
 from zoo.orca.learn import optimizers
+from zoo.orca.learn.rows import LocalRows
 from zoo.tfpark import KerasModel, TFDataset, TFOptimizer
-from zoo.tfpark.answers import LocalRows
 
 pytestmark = pytest.mark.tensorflow
 ROWS, BATCH = 40, 8

@@ -22,8 +22,8 @@ import tensorflow as tf
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.engine.triggers import MaxIteration
 from zoo.orca.data import XShards
+from zoo.orca.learn.rows import LocalRows, as_rdd
 from zoo.tfpark import TFDataSet, TFDataset, TFOptimizer, TFPredictor
-from zoo.tfpark.answers import LocalRows, as_rdd
 
 pytestmark = pytest.mark.tensorflow
 v1 = tf.compat.v1

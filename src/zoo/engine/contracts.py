@@ -28,8 +28,9 @@ __all__ = [
 
 T = TypeVar("T")
 Guard: TypeAlias = Callable[[Callable[[], None]], None]
-Ready: TypeAlias = Callable[[Array], None]
-"""Takes a full 1-d float bucket of gradients, which it sums over the ranks in place."""
+Ready: TypeAlias = Callable[..., None]
+"""``ready(bucket, cut=False)``: sums a full 1-d float bucket over the ranks in place; if `cut`, only this rank's slice
+(of as many equal ones as there are ranks) must hold the sum."""
 
 
 class Sink(Protocol):
@@ -48,9 +49,7 @@ class Seat(Sink, Protocol):
     def regroup(self, place: Sequence[int] | None, give: Callable[[], Any]) -> Rank | None:
         """After a peer was lost: the rank in the next group; None where the gang ends.
 
-        Args:
-            place: where this rank stands, comparable; None where it has not begun.
-            give: makes what the driver is handed where no group can be formed any more.
+        `place`: where this rank stands, comparable, None before it has begun; `give`: makes what the driver is handed.
         """
 
     def finished(self, answer: Any) -> bool:
@@ -189,10 +188,11 @@ class Collective(Protocol):
         Yields:
             one ready(bucket) a pass: scales a 1-d float buffer in place. After the last pass the buffers given to it
             are summed over passes and ranks; all sums have arrived on exit.
-        Raises:
-            PeerLost: a rank left the gang.
         Source: weighted synchronous SGD; Dai et al., "BigDL", SoCC 2019, sec. 3.
         """
+
+    def complete(self, buffers: Sequence[Array]) -> None:
+        """Gives every rank's slice of 1-d arrays, of as many equal ones as there are ranks, to all, in place."""
 
     @property
     def moved(self) -> int:
@@ -218,8 +218,8 @@ class ModelSpec(Protocol):
     def place(self, rank: Rank) -> Rank:
         """The rank with the device that this model is to use there."""
 
-    def build(self, rank: Rank) -> Replica:
-        """Makes the replica, on a rank."""
+    def build(self, rank: Rank, group: Collective | None = None) -> Replica:
+        """Makes the replica, on a rank; `group`: whose ranks share the optimizer's memory, None: each has all."""
 
     def absorb(self, state: State) -> None:
         """Puts trained weights into the user's own object, on the driver."""
@@ -254,7 +254,7 @@ class Replica(Protocol):
         """Hears that a border was reached (``"before_run"``, ``"after_train_epoch"``, ...); True asks to stop."""
 
     def state(self) -> State:
-        """A copy of everything to remember."""
+        """A copy of everything to remember; where ranks share it, all ask at once, and the first gets all."""
 
     def load(self, state: State) -> None:
         """Goes back to a remembered state."""

@@ -43,4 +43,4 @@ def feed_of(job: FitJob, rank: Rank, shards: Shards, sink: Sink, validation: boo
     )
     if readable is not None and readable.left_out:
         sink.put(LeftOut(purpose, rank.index, readable.left_out, tuple(readable.causes)))
-    return PreparedFeed(found, columns, rank.threads, job.memory) if columns.images else found
+    return PreparedFeed(found, columns, rank.threads, job.memory, job.seed) if columns.prepared else found

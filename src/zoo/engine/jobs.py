@@ -6,13 +6,16 @@ Leaves: checks against data (run), doing it (loop).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    import pyarrow as pa
 
     from zoo.engine.contracts import Json, ModelSpec, State
     from zoo.engine.metrics import Metric
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "bf16")
 RECOVERIES = ("peers", "checkpoint", "none")
+SYNCS = ("allreduce", "sharded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,34 @@ class ImageTransform:
         return self.on_error == "skip"
 
 
-Transform: TypeAlias = "Callable[[Any], Any] | ImageTransform"
-"""A function alone is `ImageTransform(function)`."""
+@dataclass(frozen=True, slots=True)
+class ColumnTransform:
+    """What is done with the values of one column, whatever it holds, before the model gets them.
+
+    Attributes:
+        function: of one row's value to an array, or to a tuple of arrays: as many inputs (or targets) of the model. A
+            value is a number, an array, str or bytes; of an image RGB pixels, uint8 (height, width, 3). One with
+            ``of_epoch(seed, epoch)`` is asked for the function of each epoch of a training: that is where randomness
+            comes from.
+        batched: whether `function` gets the values of all rows of a batch as one array instead, and returns arrays
+            with rows first. Which rows share a batch depends on the ranks.
+        raw: whether an image is given as a dict of its column's fields instead of pixels.
+
+    Raises:
+        UsageError: anything else.
+    """
+
+    function: Callable[[Any], Any]
+    batched: bool = False
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise UsageError(f"a column's transform must be a function: value -> array. Received: {self.function!r}")
+
+
+Transform: TypeAlias = "Callable[[Any], Any] | ImageTransform | Mapping[str, Callable[[Any], Any] | ColumnTransform]"
+"""A function alone is `ImageTransform(function)`; a dict has a function, or a `ColumnTransform`, for each column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +101,37 @@ class Columns:
         labels: the targets.
         images: those of the features that hold images.
         transform: what is done with them.
+        values: (column, what is done with its values), of features and labels; the rest is left as it is.
     """
 
     features: tuple[str, ...]
     labels: tuple[str, ...] = ()
     images: tuple[str, ...] = field(default=(), kw_only=True)
     transform: ImageTransform = field(default=ImageTransform(), kw_only=True)
+    values: tuple[tuple[str, ColumnTransform], ...] = field(default=(), kw_only=True)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether rows become arrays only when a batch is taken."""
+        return bool(self.images or self.values)
+
+    def of_epoch(self, seed: int, epoch: int) -> Columns:
+        """The same, with the functions of an epoch of a training."""
+        of = tuple((name, replace(one, function=_of_epoch(one.function, seed, epoch))) for name, one in self.values)
+        return replace(self, values=of)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What becomes of a model's outputs, where that is known before the model is asked.
+
+    Attributes:
+        schema: of the new columns: numbers, or lists of numbers of any length.
+        function: from a batch's outputs to these columns' arrays, rows first; picklable.
+    """
+
+    schema: pa.Schema
+    function: Callable[[tuple[np.ndarray, ...]], Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +161,17 @@ class ScoreJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictJob:
-    """Everything needed to predict; fields as in `ScoreJob`."""
+    """Everything needed to predict; fields as in `ScoreJob`.
+
+    Attributes:
+        outputs: what becomes of the model's outputs; None: columns of their shapes, which the model is asked for.
+    """
 
     spec: ModelSpec
     columns: Columns
     batch_size: int = 32
     threads: int = 1
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
         _check_batch(self.batch_size)
@@ -154,6 +214,8 @@ class FitJob:
         virtual_ranks: lanes that each step is cut into, for weights that are equal to the bit on any number of ranks;
             0 for none.
         asks_to_stop: whether the user's callbacks may ask to stop, on which all ranks must then agree at each step.
+        sync: how ranks agree on weights: ``"allreduce"`` (each averages all gradients and updates all weights) or
+            ``"sharded"`` (each does so with a slice of them, and holds the optimizer's memory of that slice alone).
         sources: where the rows to train on come from; checkpoints and the report tell it.
     """
 
@@ -181,6 +243,7 @@ class FitJob:
     validation_steps: int | None = None
     virtual_ranks: int = 0
     asks_to_stop: bool = False
+    sync: str = "allreduce"
     sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
@@ -194,12 +257,18 @@ class FitJob:
                 raise UsageError(f"{name} must be at least 1. Received: {steps}")
         if self.recovery not in ("", *RECOVERIES):
             raise UsageError(f"recovery must be one of {', '.join(RECOVERIES)}. Received: {self.recovery!r}")
+        _check_sync(self)
         if self.attempts < 1:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.validate is not None:
             _check_measurable(self.metrics, self.columns)
         if self.checkpoint is not None and not self.checkpoint_dir:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each rank holds a slice of the optimizer's memory."""
+        return self.sync == "sharded"
 
     def position(self, progress: Progress) -> Json:
         """Where the order of rows stands at `progress`, and which rows they are, as checkpoints keep it."""
@@ -208,6 +277,26 @@ class FitJob:
             "seed": self.seed, "epoch": progress.epoch, "step": progress.step_in_epoch, "batch_size": self.batch_size,
             "virtual_ranks": self.virtual_ranks, **sources,
         }  # fmt: skip
+
+
+def _of_epoch(function: Callable[[Any], Any], seed: int, epoch: int) -> Callable[[Any], Any]:
+    make: Callable[[int, int], Callable[[Any], Any]] | None = getattr(function, "of_epoch", None)
+    return function if make is None else make(seed, epoch)
+
+
+def _check_sync(job: FitJob) -> None:
+    if job.sync not in SYNCS:
+        raise UsageError(f"sync must be one of {', '.join(SYNCS)}. Received: {job.sync!r}")
+    if job.sharded and job.virtual_ranks:
+        raise UsageError(
+            "reproducible=True gives equal bits on any number of ranks, and sync='sharded' cuts weights into as many "
+            "slices as there are ranks, whose last bits may differ. Leave one of them out."
+        )
+    if job.sharded and job.recovery == "peers":
+        raise UsageError(
+            "recovery='peers' goes on with what the other ranks hold, and with sync='sharded' nobody else holds a lost "
+            "rank's slice of the optimizer's memory. Give recovery='checkpoint' and a model_dir, or sync='allreduce'."
+        )
 
 
 def _check_batch(batch_size: int) -> None:

@@ -70,7 +70,8 @@ def fit(job: FitJob, rank: Rank, shards: Mapping[str, Shards], seat: Seat) -> Tr
             try:
                 collective = group.enter_context(closing(join(rank, patience, seat.guard)))
                 if run is None:  # in a group: what a user's own code makes may ask for it
-                    replica = job.spec.build(rank)
+                    shared = collective if job.sharded and rank.world > 1 else None
+                    replica = job.spec.build(rank, shared)
                     feeds = {
                         name: kept.enter_context(closing(feed_of(job, rank, shards[name], seat, name == VALID)))
                         for name in shards
@@ -119,8 +120,7 @@ class _Run:
         while not self._over():
             self._epoch()
         self._hear("after_run")
-        state = self.replica.state() if self.rank.index == 0 else None
-        return Trained(self.at.progress, state, self.at.epochs)
+        return Trained(self.at.progress, self._state(), self.at.epochs)
 
     def _meet(self) -> None:
         """All ranks stand where the first stands, with its model, and hold the rows of all parts."""
@@ -284,10 +284,16 @@ class _Run:
     def _checkpoint(self, progress: Progress) -> None:
         assert self._meter is not None
         self._meter.tell()
-        if self.rank.index == 0:
-            path = checkpoint.save(self.job.checkpoint_dir, self.replica.state(), progress, self.job.position(progress))
+        state = self._state()
+        if state is not None:
+            path = checkpoint.save(self.job.checkpoint_dir, state, progress, self.job.position(progress))
             self._tell(Checkpointed(path, progress.step))
         self.seat.put(Tick())
+
+    def _state(self) -> State | None:
+        """On rank 0 everything to remember; where ranks share it, all take part."""
+        state = self.replica.state() if self.rank.index == 0 or self.job.sharded else None
+        return None if self.rank.index else state
 
     def _check(self, progress: Progress) -> None:
         if self.job.stop_on_nan and not math.isfinite(progress.loss):

@@ -61,6 +61,12 @@ class Carried:
         """Calls it."""
         return self._function(*args)
 
+    def __getattr__(self, name: str) -> Any:
+        """What else the function can do."""
+        if name.startswith("__") or name == "_function":
+            raise AttributeError(name)
+        return getattr(self._function, name)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _carried, (Parcel.of(self._function),)
 

@@ -115,7 +115,7 @@ def recovery_of(job: FitJob, world: int) -> str:
     """The strongest recovery that a job asks for and so many ranks can give."""
     if job.recovery == "none":
         return "none"
-    return "peers" if job.recovery != "checkpoint" and world > 1 else "checkpoint"
+    return "peers" if job.recovery != "checkpoint" and world > 1 and not job.sharded else "checkpoint"
 
 
 def terms_of(job: FitJob, world: int, most: int = 0) -> Terms:
@@ -211,6 +211,10 @@ def predict(job: PredictJob, shards: Shards, cluster: Cluster, names: Sequence[s
         UsageError: the model cannot take the columns, or gives another number of rows or outputs.
     """
     packed = Packed.of(job.spec)
+    if job.outputs is not None:
+        schema = job.outputs.schema
+        mapper = PredictRows(packed, job.columns, job.batch_size, job.threads, schema, job.outputs.function)
+        return cluster.extend(mapper, shards, schema)
     outputs = _probe(packed, job, shards)
     names = tuple(names) or _names(len(outputs))
     if len(names) != len(outputs):
@@ -231,7 +235,7 @@ def _probe(packed: Packed, job: PredictJob, shards: Shards) -> tuple[np.ndarray,
     if first is None and all(None not in spec.shape and spec.dtype != object for spec in specs):
         zeros = tuple(np.zeros((2, *(size or 0 for size in spec.shape)), spec.dtype) for spec in specs)
         try:
-            return packed.replica(job.threads).predict(Batch(zeros, (), 2))
+            return packed.replica(job.threads).predict(Batch(prepared(zeros, job.columns.features, job.columns), (), 2))
         except ZooError:
             raise
         except Exception:  # noqa: BLE001  a user's model may refuse zeros in any way: ask it with real rows

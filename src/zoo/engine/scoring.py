@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,6 +118,7 @@ class PredictRows:
         batch_size: rows predicted at once.
         threads: CPU threads.
         schema: of the predictions, one field a model output; all batches are cast to it.
+        function: from a batch's outputs to the arrays of `schema`; None where they are the outputs.
     """
 
     packed: Packed
@@ -125,17 +126,21 @@ class PredictRows:
     batch_size: int
     threads: int
     schema: pa.Schema
+    function: Callable[[tuple[np.ndarray, ...]], Sequence[np.ndarray]] | None = None
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         replica = self.packed.replica(self.threads)
         for batch in batches:
             pieces = [
-                replica.predict(Batch(features, (), len(features[0])))
+                self._finished(replica.predict(Batch(features, (), len(features[0]))))
                 for features, _ in _batches(iter([batch]), replace(self.columns, labels=()), self.batch_size)
             ]
             yield self._record(pieces)
 
-    def _record(self, pieces: Sequence[tuple[np.ndarray, ...]]) -> pa.RecordBatch:
+    def _finished(self, outputs: tuple[np.ndarray, ...]) -> Sequence[np.ndarray]:
+        return outputs if self.function is None else self.function(outputs)
+
+    def _record(self, pieces: Sequence[Sequence[np.ndarray]]) -> pa.RecordBatch:
         if not pieces:
             return pa.RecordBatch.from_pylist([], schema=self.schema)
         outputs = [np.concatenate(arrays) if len(arrays) > 1 else arrays[0] for arrays in zip(*pieces, strict=True)]
@@ -170,7 +175,8 @@ def _batches(
         arrays = [columns.to_array(batch.column(spec.name), spec) for spec in specs]
         for start in range(0, batch.num_rows, size):
             cut = tuple(array[start : start + size] for array in arrays)
-            yield prepared(cut[: len(features)], features, asked), cut[len(features) :]
+            inputs, targets = cut[: len(features)], cut[len(features) :]
+            yield prepared(inputs, features, asked), prepared(targets, labels, asked)
 
 
 def _single(arrays: tuple[Any, ...]) -> Any:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from zoo.engine.errors import NoContext
@@ -44,6 +46,7 @@ class Running:
 
 _lock = threading.RLock()
 _running: Running | None = None
+_instead: ContextVar[Running | None] = ContextVar("zoo_cluster_instead", default=None)
 
 
 def current() -> Cluster:
@@ -166,7 +169,22 @@ def adopt() -> Running | None:
         return begin(SparkCluster(session, nodes, cores), spark=session, alive=lambda: sessions.alive(session))
 
 
+@contextmanager
+def using(cluster: Cluster) -> Iterator[None]:
+    """Makes `cluster` the current one in the block, for this thread alone; the running context stays as it is."""
+    around = _running
+    instead = Running(cluster, None, lambda: True, lambda: None) if around is None else replace(around, cluster=cluster)
+    token = _instead.set(instead)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
 def _current() -> Running:
+    instead = _instead.get()
+    if instead is not None:
+        return instead
     with _lock:
         found = running() or adopt()
     if found is None:

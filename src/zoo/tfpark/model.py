@@ -14,8 +14,8 @@ import numpy as np
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, files
 from zoo.orca.learn.keras_estimator import make_estimator
+from zoo.orca.learn.rows import as_rdd
 from zoo.tfpark import nests
-from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset
 
 

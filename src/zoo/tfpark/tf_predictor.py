@@ -12,8 +12,8 @@ from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.graph.home import Home
 from zoo.engine.frameworks.graph.making import Tensors, graph_spec
 from zoo.orca.learn.keras_estimator import KerasEstimator, make_estimator
+from zoo.orca.learn.rows import as_rdd
 from zoo.orca.learn.tf.graph_estimator import GraphEstimator
-from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset, dataset_behind
 
 

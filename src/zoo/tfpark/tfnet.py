@@ -19,9 +19,9 @@ from zoo.engine.frameworks.graph.files import Loaded
 from zoo.engine.frameworks.graph.home import Home, flat, graph_of
 from zoo.engine.frameworks.graph.making import Tensors, graph_spec
 from zoo.orca.learn import estimator
+from zoo.orca.learn.rows import as_rdd
 from zoo.orca.learn.tf.graph_estimator import GraphEstimator, serialised
 from zoo.orca.learn.words import scores_of
-from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.tf_dataset import TFDataset
 
 v1 = tf.compat.v1

@@ -16,7 +16,7 @@ from zoo.engine.contracts import Array, Ready, State
 from zoo.engine.errors import PeerLost
 
 
-def _keep(bucket: Array) -> None:
+def _keep(bucket: Array, cut: bool = False) -> None:
     """The share is 1: the sum over one rank is the bucket itself."""
 
 
@@ -53,10 +53,13 @@ class Solo:
         if share == 1:
             return self._whole
 
-        def scale(bucket: Array) -> None:
+        def scale(bucket: Array, cut: bool = False) -> None:
             bucket *= share
 
         return nullcontext((scale,))
+
+    def complete(self, buffers: Sequence[Array]) -> None:
+        """The one slice is the whole."""
 
     def abort(self) -> None:
         """From another thread: the next call raises `PeerLost`."""

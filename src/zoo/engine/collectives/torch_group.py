@@ -30,6 +30,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import FileStore, PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, but not marked so
 
+from zoo.engine.collectives.torch_slices import Slices
 from zoo.engine.contracts import Array, Guard, Rank, Ready, State
 from zoo.engine.errors import PeerLost, UsageError
 
@@ -65,6 +66,7 @@ class TorchGroup:
                 "Leave it with torch.distributed.destroy_process_group() before the run."
             )
         self._rank = rank
+        self._slices = Slices(rank.index, rank.world)
         self._meetings = self._source = 0
         self._aborted = False
         self.moved = 0
@@ -164,18 +166,27 @@ class TorchGroup:
         started: list[Any] = []
         (share,) = shares
 
-        def ready(bucket: Array) -> None:
+        def ready(bucket: Array, cut: bool = False) -> None:
             tensor = torch.from_numpy(bucket) if isinstance(bucket, np.ndarray) else bucket
             if share != 1:
                 tensor.mul_(share)
-            self.moved += ring_bytes(tensor, self._rank.world)
+            self.moved += ring_bytes(tensor, self._rank.world) // (2 if cut else 1)
             with self._watch("average"):
-                started.append(dist.all_reduce(tensor, async_op=True))
+                if cut:
+                    started.append(self._slices.scatter(tensor, len(started)))
+                else:
+                    started.append(dist.all_reduce(tensor, async_op=True))
 
         yield (ready,)
         with self._watch("average"):
             for work in started:
                 work.wait()
+
+    def complete(self, buffers: Sequence[Array]) -> None:
+        """Gives every rank's slice of 1-d torch tensors, whose lengths the number of ranks divides, to all."""
+        self.moved += sum(ring_bytes(buffer, self._rank.world) // 2 for buffer in buffers)
+        with self._watch("complete"):
+            self._slices.gather(buffers)
 
     def abort(self) -> None:
         """From another thread: every call that waits for a peer raises `PeerLost`.

@@ -19,11 +19,10 @@ import torch.distributed as dist
 
 from zoo.engine.collectives.solo import Solo
 from zoo.engine.collectives.torch_group import TorchGroup
+from zoo.engine.collectives.torch_slices import all_gather, bytes_of
 from zoo.engine.collectives.tree import Pile, Span, additions, subtrees
 from zoo.engine.contracts import Array, Guard, Rank, Ready
 from zoo.engine.values import part_of
-
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor  # its name before torch 2.13
 
 
 class LanedSolo(Solo):
@@ -97,7 +96,7 @@ class _Step:
     def _pass(self, share: float, *, last: bool) -> Ready:
         number = iter(range(1 << 30))
 
-        def ready(bucket: Array) -> None:
+        def ready(bucket: Array, cut: bool = False) -> None:
             tensor = torch.from_numpy(bucket) if isinstance(bucket, np.ndarray) else bucket
             at = next(number)
             if at == len(self._piles):
@@ -129,7 +128,7 @@ class _Exchange:
         self._arrived = going.new_empty(sum(counts) * size)
         self._size, self._own = size, own
         self._work: Any = dist.all_to_all_single(
-            _bytes(self._arrived), _bytes(going), [count * size * going.element_size() for count in counts],
+            bytes_of(self._arrived), bytes_of(going), [count * size * going.element_size() for count in counts],
             [len(sums) * size * going.element_size()] * world, async_op=True,
         )  # fmt: skip
         self._kept = going  # until it has gone
@@ -143,7 +142,7 @@ class _Exchange:
         for part in self._arrived.view(-1, self._size) if self._size else ():
             pile.push(part, lambda each: each)
         self._slice = pile.sums[0] if pile.sums else self._whole
-        self._work = _all_gather(_bytes(self._whole), _bytes(self._slice), async_op=True)
+        self._work = all_gather(bytes_of(self._whole), bytes_of(self._slice), async_op=True)
 
     def finish(self, bucket: torch.Tensor) -> None:
         """Puts the whole average where it belongs."""
@@ -154,7 +153,3 @@ class _Exchange:
 def _own_additions(rank: Rank) -> list[int]:
     lanes: list[Span] = [(lane, lane + 1) for lane in rank.own_lanes]
     return additions(lanes, rank.lanes)
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.view(torch.uint8)

@@ -48,11 +48,31 @@ def decode(encoded: Any, name: str = "") -> np.ndarray:
         DataError: it is no image, cut off or damaged.
         MissingDependency: OpenCV is not installed.
     """
+    return _decoded(encoded, decoder().IMREAD_COLOR_RGB, name)
+
+
+def decode_by(encoded: Any, codec: int, name: str = "") -> np.ndarray:
+    """The picture as ``cv2.imread`` gives it: (height, width) or (height, width, channels), colours in BGR order.
+
+    Args:
+        encoded: as for `decode`.
+        codec: a flag of ``cv2.imread``: -1 as it is in the file (with alpha, 16 bits stay, not turned upright), 0 grey,
+            1 colour, ...
+        name: of the file, for the error.
+
+    Raises:
+        DataError: it is no image, cut off or damaged.
+        MissingDependency: OpenCV is not installed.
+    """
+    return _decoded(encoded, codec, name)
+
+
+def _decoded(encoded: Any, codec: int, name: str) -> np.ndarray:
     library = decoder()
     content = np.frombuffer(encoded, np.uint8)
     large = False
     try:
-        picture = library.imdecode(content, library.IMREAD_COLOR_RGB) if len(content) else None
+        picture = library.imdecode(content, codec) if len(content) else None
     except library.error as error:
         picture, large = None, "MAX_IMAGE" in str(error)
     if picture is None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,8 @@ _PIXELS = {"origin", "height", "width", "nChannels", "mode", "data"}
 _RAW = b"\0zoo-pix"  # before pixels
 _END = struct.Struct("<I8s")  # behind the path: its length, and that there is one
 _NAMED = b"zoo-path"
-_SIZE = struct.Struct("<III")
+_SIZE = struct.Struct("<IIIi")  # height, width, channels, OpenCV's type
+_NO_TYPE = -1
 
 
 def is_picture(kind: pa.DataType) -> bool:
@@ -77,6 +79,7 @@ def encoded_where_there(column: pa.StructArray) -> pa.Array:
     pieces = [whole.cast(pa.large_binary()), named, ends]
     if "data" in fields:
         sizes = [pc.struct_field(column, name).to_pylist() for name in ("height", "width", "nChannels")]
+        sizes.append(pc.fill_null(pc.struct_field(column, "mode"), _NO_TYPE).to_pylist())
         heads = [None if None in size else _RAW + _SIZE.pack(*size) for size in zip(*sizes, strict=True)]
         pieces.insert(0, pa.array(heads, pa.large_binary()))
     return pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.large_binary()))
@@ -94,6 +97,21 @@ def _end(kept: bytes) -> int:
     return len(kept) - _END.size - int(size)
 
 
+def record(kept: bytes) -> dict[str, Any]:
+    """The fields of a row's image as its column had them; pixels are BGR bytes.
+
+    Args:
+        kept: as `encoded` makes it.
+    """
+    end = _end(kept)
+    path = kept[end : -_END.size].decode() or None
+    if not kept.startswith(_RAW):
+        return {"bytes": kept[:end], "path": path}
+    start = len(_RAW) + _SIZE.size
+    fields = dict(zip(("height", "width", "nChannels", "mode"), _SIZE.unpack(kept[len(_RAW) : start]), strict=True))
+    return {"origin": path, **fields, "data": kept[start:end]}
+
+
 def picture(kept: bytes, column: str) -> np.ndarray:
     """The image of a row: uint8 (height, width, 3), RGB.
 
@@ -108,7 +126,7 @@ def picture(kept: bytes, column: str) -> np.ndarray:
     if not kept.startswith(_RAW):
         return images.decode(memoryview(kept)[:end], name)
     start = len(_RAW) + _SIZE.size
-    height, width, channels = _SIZE.unpack(kept[len(_RAW) : start])
+    height, width, channels, _ = _SIZE.unpack(kept[len(_RAW) : start])
     if channels not in (1, 3, 4) or height * width * channels != end - start:
         raise DataError(
             f"{name} should have {height} x {width} pixels of 1, 3 or 4 bytes. Received: {channels} channels, "

@@ -7,9 +7,10 @@ Leaves: rows of images as bytes (pictures), decoding one (images), threads (ahea
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,21 +20,25 @@ from zoo.engine.data import images
 from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.content import aligned
 from zoo.engine.data.pictures import among, picture, told
-from zoo.engine.errors import DataError, NotPicklable, UsageError
-from zoo.engine.jobs import Columns, ImageTransform, Transform
+from zoo.engine.data.valued import transformed
+from zoo.engine.errors import ColumnNotFound, DataError, NotPicklable, UsageError
+from zoo.engine.jobs import Columns, ColumnTransform, ImageTransform, Transform
 from zoo.engine.parcels import Carried
 
 _DECODED = 12.0  # bytes of pixels for each byte of a JPEG, until the first are decoded
 
 
 def with_pictures(columns: Columns, schema: pa.Schema, transform: Transform | None) -> Columns:
-    """The columns, with those that hold images marked.
+    """The columns, with those that hold images marked, and what is done with them and with other columns.
 
     Raises:
         UsageError: a transform and no image; an image among the labels; a transform that cannot be called.
+        ColumnNotFound: a transform for a column that is neither feature nor label.
         NotPicklable: the transform cannot travel to other processes.
         MissingDependency: there are images, and OpenCV is not installed.
     """
+    if isinstance(transform, Mapping):
+        return _with_values(columns, schema, transform)
     asked = transform if isinstance(transform, ImageTransform) else ImageTransform(transform)
     found = among(schema, columns.features)
     if labels := among(schema, columns.labels):
@@ -49,7 +54,28 @@ def with_pictures(columns: Columns, schema: pa.Schema, transform: Transform | No
     return replace(columns, images=found, transform=_carried(asked))
 
 
-def _carried(transform: ImageTransform) -> ImageTransform:
+def _with_values(
+    columns: Columns, schema: pa.Schema, transforms: Mapping[str, Callable[[Any], Any] | ColumnTransform]
+) -> Columns:
+    used = (*columns.features, *columns.labels)
+    if missing := [name for name in transforms if name not in used]:
+        raise ColumnNotFound.among(missing, used, "transform")
+    found = among(schema, used)
+    if bare := [name for name in among(schema, columns.labels) if name not in transforms]:
+        raise UsageError(f"label column {', '.join(map(repr, bare))} holds images; give it a transform.")
+    asked = {
+        name: given if isinstance(given, ColumnTransform) else ColumnTransform(given)
+        for name, given in transforms.items()
+    }
+    if any(name not in asked or not asked[name].raw for name in found):
+        images.decoder()
+    return replace(columns, images=found, values=tuple((name, _carried(given)) for name, given in asked.items()))
+
+
+_Travelling = TypeVar("_Travelling", ImageTransform, ColumnTransform)
+
+
+def _carried(transform: _Travelling) -> _Travelling:
     if transform.function is None:
         return transform
     carried = Carried(transform.function)
@@ -64,15 +90,21 @@ def _carried(transform: ImageTransform) -> ImageTransform:
 
 
 def prepared(arrays: Sequence[np.ndarray], names: Sequence[str], columns: Columns) -> tuple[np.ndarray, ...]:
-    """The arrays of columns `names`, images decoded and transformed.
+    """The arrays of columns `names`, images decoded, values transformed; a column may give several.
 
     Raises:
-        DataError: an image that cannot be decoded; arrays of different shapes.
+        DataError: an image that cannot be decoded; arrays of different shapes; a transform that gives no array.
     """
-    return tuple(
-        _stacked(array, name, columns.transform) if name in columns.images else array
-        for array, name in zip(arrays, names, strict=True)
-    )
+    if not columns.prepared:
+        return tuple(arrays)
+    made: list[np.ndarray] = []
+    values = dict(columns.values)
+    for array, name in zip(arrays, names, strict=True):
+        if name in values:
+            made += transformed(array, name, values[name], name in columns.images)
+        else:
+            made.append(_stacked(array, name, columns.transform) if name in columns.images else array)
+    return tuple(made)
 
 
 def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarray:
@@ -123,7 +155,7 @@ def _together(made: list[np.ndarray], name: str, kept: np.ndarray) -> np.ndarray
 class PreparedFeed:
     """A feed whose images are decoded and transformed, some batches ahead of the model."""
 
-    def __init__(self, feed: Feed, columns: Columns, threads: int, memory: int = 1 << 30) -> None:
+    def __init__(self, feed: Feed, columns: Columns, threads: int, memory: int = 1 << 30, seed: int = 0) -> None:
         """Wraps it.
 
         Args:
@@ -131,8 +163,9 @@ class PreparedFeed:
             columns: which of them are images, and their transform.
             threads: that decode.
             memory: bytes of the rank's data; an eighth of it, which the feed leaves free, is for batches made ahead.
+            seed: of transforms that are random.
         """
-        self._feed, self._columns = feed, columns
+        self._feed, self._columns, self._seed = feed, columns, seed
         self._ahead = Ahead(max(1, threads), min(Ahead().limit, memory // 8), _DECODED)
         self._running: Any = None
 
@@ -149,7 +182,8 @@ class PreparedFeed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Its batches."""
         self._stop()
-        self._running = in_order(self._feed.epoch(epoch, start), self._prepared, self._ahead, (_bytes, _bytes))
+        prepare = partial(_prepared, columns=self._columns.of_epoch(self._seed, epoch))
+        self._running = in_order(self._feed.epoch(epoch, start), prepare, self._ahead, (_bytes, _bytes))
         yield from self._running
 
     def close(self) -> None:
@@ -157,14 +191,18 @@ class PreparedFeed:
         self._stop()
         self._feed.close()
 
-    def _prepared(self, batch: Batch) -> Batch:
-        features = prepared(batch.features, self._columns.features, self._columns)
-        return replace(batch, features=features if batch.key is None else tuple(map(aligned, features)))
-
     def _stop(self) -> None:
         if self._running is not None:
             self._running.close()
             self._running = None
+
+
+def _prepared(batch: Batch, columns: Columns) -> Batch:
+    features = prepared(batch.features, columns.features, columns)
+    labels = prepared(batch.labels, columns.labels, columns)
+    if batch.key is not None:
+        features, labels = tuple(map(aligned, features)), tuple(map(aligned, labels))
+    return replace(batch, features=features, labels=labels)
 
 
 def _bytes(batch: Batch) -> int:

@@ -16,7 +16,7 @@ import os
 import platform
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,28 @@ class TensorBoardSink:
         self._train.flush()
 
 
+def write_graph(log_dir: str, nodes: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+    """Writes a graph that TensorBoard shows.
+
+    Args:
+        log_dir: a directory (any fsspec URL).
+        nodes: (name, kind, names of what it takes) of each.
+
+    Raises:
+        MissingDependency: tensorboard is not installed.
+    """
+    proto = _protocol()
+    graph = require("tensorboard.compat.proto.graph_pb2", extra="tensorboard", because="it shows the model's graph")
+    found = graph.GraphDef()
+    for name, kind, inputs in nodes:
+        found.node.add(name=name, op=kind, input=list(inputs))
+    file = _EventFile(log_dir)
+    try:
+        file.add_graph(found.SerializeToString(), time.time(), proto)
+    finally:
+        file.close()
+
+
 def read_scalars(log_dir: str, app_name: str, kind: str, tag: str) -> list[list[float]]:
     """Reads back what runs wrote, also those of earlier processes.
 
@@ -133,6 +155,10 @@ class _EventFile:
             self._open(step, wall_time)
         scalars = [proto.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._add(proto.Event(wall_time=wall_time, step=step, summary=proto.Summary(value=scalars)))
+
+    def add_graph(self, graph: bytes, wall_time: float, proto: _Protocol) -> None:
+        self._open(0, wall_time)
+        self._add(proto.Event(wall_time=wall_time, graph_def=graph))
 
     def restart(self, step: int, wall_time: float) -> None:
         """Has TensorBoard forget what an earlier attempt wrote from `step` on."""

@@ -11,6 +11,7 @@ from zoo.engine.optim.optimizers import (
     Adagrad,
     Adam,
     Adamax,
+    AdamWeightDecay,
     Clip,
     ConstantClip,
     Ftrl,
@@ -18,6 +19,7 @@ from zoo.engine.optim.optimizers import (
     Optimizer,
     ParallelAdam,
     RMSprop,
+    ScheduledAdam,
 )
 from zoo.engine.optim.rates import RateControl
 from zoo.engine.optim.schedules import (
@@ -26,17 +28,20 @@ from zoo.engine.optim.schedules import (
     MultiStep,
     Plateau,
     Poly,
+    PolyEpoch,
     Schedule,
     Scheduler,
     SequentialSchedule,
     Step,
     Warmup,
+    WarmupDecay,
 )
 
 __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamWeightDecay",
     "Adamax",
     "Clip",
     "ConstantClip",
@@ -50,12 +55,15 @@ __all__ = [
     "ParallelAdam",
     "Plateau",
     "Poly",
+    "PolyEpoch",
     "RMSprop",
     "RateControl",
     "SGD",
     "Schedule",
+    "ScheduledAdam",
     "Scheduler",
     "SequentialSchedule",
     "Step",
     "Warmup",
+    "WarmupDecay",
 ]

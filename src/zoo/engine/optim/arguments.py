@@ -54,6 +54,9 @@ Whole: TypeAlias = Annotated[int, Rule("a whole number, at least 0", lambda v: i
 Borders: TypeAlias = Annotated[Sequence[int], Rule("whole numbers, at least 1, each above the last", are_rising)]
 Monitor: TypeAlias = Annotated[str, Rule("'Loss' or 'score'", lambda v: v in ("Loss", "score"))]
 Mode: TypeAlias = Annotated[str, Rule("'min' or 'max'", lambda v: v in ("min", "max"))]
+Decay: TypeAlias = Annotated[
+    str, Rule("'linear', 'cosine' or 'constant'", lambda v: v in ("linear", "cosine", "constant"))
+]
 Absent: TypeAlias = Annotated[
     None, Rule("None (for rates per parameter give a torch optimizer with parameter groups)", lambda v: v is None)
 ]

@@ -69,6 +69,19 @@ class Optimizer:
         return given  # type: ignore[no-any-return]  # checked by SGD
 
 
+def check_schedule(given: object, optimizer: str) -> None:
+    """Refuses what is neither None nor a schedule.
+
+    Args:
+        given: as `learningrate_schedule`.
+        optimizer: its name, for the error.
+    """
+    if not isinstance(given, Schedule | None):
+        raise UsageError(
+            f"{optimizer}: learningrate_schedule must be one of zoo.orca.learn.optimizers.schedule. Received: {given!r}"
+        )
+
+
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent.
@@ -102,11 +115,7 @@ class SGD(Optimizer):
                 "SGD: nesterov needs a momentum above 0 and no dampening (0 or None). "
                 f"Received: momentum={self.momentum}, dampening={self.dampening}"
             )
-        if not isinstance(self.learningrate_schedule, Schedule | None):
-            raise UsageError(
-                "SGD: learningrate_schedule must be one of zoo.orca.learn.optimizers.schedule. "
-                f"Received: {self.learningrate_schedule!r}"
-            )
+        check_schedule(self.learningrate_schedule, "SGD")
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,47 @@ class Adam(Optimizer):
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
     epsilon: Positive = 1e-8
+
+
+@dataclass(frozen=True)
+class ScheduledAdam(Adam):
+    """`Adam` with a schedule and an L2 penalty, which the Keras-style API gives it.
+
+    Args:
+        learningrate_schedule: takes the place of `learningrate_decay`.
+        weightdecay: factor of the L2 penalty.
+    """
+
+    learningrate_schedule: Schedule | None = None
+    weightdecay: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_schedule(self.learningrate_schedule, "Adam")
+
+
+@dataclass(frozen=True)
+class AdamWeightDecay(Optimizer):
+    """Adam as BERT was trained with it: moments without bias correction, and decay beside the gradient.
+
+    w' = w - lr * (m / (sqrt(v) + epsilon) + decay * w). Source: Devlin et al., NAACL 2019; Loshchilov and Hutter,
+    ICLR 2019.
+
+    Args:
+        decay: the weights' share that is taken off, times the rate; no L2 penalty.
+        learningrate_schedule: of the rate; see `WarmupDecay`.
+    """
+
+    learningrate: Positive = 1e-3
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-6
+    decay: NotNegative = 0.01
+    learningrate_schedule: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_schedule(self.learningrate_schedule, "AdamWeightDecay")
 
 
 @dataclass(frozen=True)

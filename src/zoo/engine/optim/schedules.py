@@ -19,6 +19,8 @@ from zoo.engine.errors import UsageError
 from zoo.engine.optim.arguments import (
     Borders,
     Count,
+    Decay,
+    Fraction,
     Mode,
     Monitor,
     NotNegative,
@@ -77,6 +79,44 @@ class Poly(Schedule):
 
     def rate(self, base_lr: float, step: int, state: Json = None) -> float:
         return base_lr * (1 - step / self.max_iteration) ** self.power if step < self.max_iteration else 0.0
+
+
+@dataclass(frozen=True)
+class PolyEpoch(Schedule):
+    """lr * (1 - epochs done / max_epochs) ** power, the same rate throughout an epoch; 0 from `max_epochs` on."""
+
+    power: NotNegative
+    max_epochs: Count
+
+    def start(self) -> Json:
+        return {"epochs": 0}
+
+    def rate(self, base_lr: float, step: int, state: Json = None) -> float:
+        done = (state or self.start())["epochs"]
+        return float(base_lr * (1 - done / self.max_epochs) ** self.power) if done < self.max_epochs else 0.0
+
+    def observe(self, state: Json, progress: Progress) -> Json:
+        return {"epochs": progress.epoch}
+
+
+@dataclass(frozen=True)
+class WarmupDecay(Schedule):
+    """Rises to lr over the first steps, in proportion, and then falls, over `total` steps in all.
+
+    With x = i / total: lr * x / portion while x < portion, then lr * (1 - x) for ``"linear"``, lr * (1 + cos(pi x)) / 2
+    for ``"cosine"``, lr for ``"constant"``; 0 from `total` on, but for ``"constant"``. Source: Devlin et al., 2019.
+    """
+
+    portion: Fraction
+    total: Count
+    kind: Decay = "linear"
+
+    def rate(self, base_lr: float, step: int, state: Json = None) -> float:
+        done = min(step / self.total, 1.0)
+        if done < self.portion:
+            return base_lr * done / self.portion
+        falls = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
+        return base_lr * falls[self.kind]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
 from zoo.engine.events.tensorboard import read_scalars
-from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob, Transform
+from zoo.engine.jobs import Columns, FitJob, Outputs, PredictJob, ScoreJob, Transform
 from zoo.engine.loop import TRAIN, VALID
 from zoo.engine.optim import ConstantClip, NormClip
 from zoo.engine.progress import Progress
@@ -41,6 +41,8 @@ from zoo.orca.learn.words import (
     refuse_endless,
     rows_per_step,
     start_of,
+    sync_of,
+    threads_of,
     workers_of,
 )
 
@@ -108,10 +110,12 @@ class Estimator:
         workers: int | tuple[int, int] | None = None,
         reproducible: bool = False,
         virtual_ranks: int = 8,
+        sync: str = "allreduce",
         profile: bool = False,
         reduce_results: bool = True,
         info: Any = None,
         transform: Transform | None = None,
+        data_store: str | None = None,
     ) -> list[dict[str, float]]:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
 
@@ -143,11 +147,15 @@ class Estimator:
             reproducible: whether the weights are to be equal to the bit on any cluster and any number of ranks, and for
                 any partitioning of the same rows. Rows are ordered by their content; see docs/reproducible.md.
             virtual_ranks: into which each step is then cut; other numbers give other weights.
+            sync: ``"allreduce"``, or ``"sharded"``: each rank updates one slice of the weights, and holds the
+                optimizer's memory of that slice alone; see docs/training.md.
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
             transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
-                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels.
+                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels. Of any columns,
+                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place.
+            data_store: in place of ``OrcaContext.train_data_store``.
 
         Returns:
             for each epoch ``{"epoch", "batch_count", "num_samples", "train_loss", "last_train_loss", "val_..."}``.
@@ -180,26 +188,25 @@ class Estimator:
             shuffle=shuffle,
             metrics=self._measured(train.columns, self._metrics) if VALID in shards else (),
             validate=convert_trigger(validation_trigger or EveryEpoch()) if VALID in shards else None,
-            checkpoint=self._when_to_save(checkpoint_trigger),
-            checkpoint_dir=self._run_directory(),
+            **self._saving(checkpoint_trigger),
             stop_on_nan=stop_on_nan,
             memory=parse_bytes(memory),
-            disk=disk_of(OrcaContext.train_data_store),
+            disk=disk_of(data_store or OrcaContext.train_data_store),
             stall_timeout=stall_timeout,
             attempts=attempts,
             recovery=recovery or "",
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             virtual_ranks=lanes,
+            sync=sync_of(sync, self._spec, called),
             asks_to_stop=bool(called),
             sources=sources,
         )
         fewest, most = workers_of(workers, self._world(cluster))
-        self._reporter = Reporter()
-        with self._listening(reporter=self._reporter) as sink:
+        with self._listening(reporting=True) as sink:
             trained = run.fit(job, shards, cluster, fewest, sink, most)
-        self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
-        self._position, self._loaded = job.position(trained.progress), False
+        self._spec, self._progress, self._state, self._loaded = job.spec, trained.progress, trained.state, False
+        self._position = job.position(trained.progress)
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(
@@ -243,7 +250,7 @@ class Estimator:
             columns=adapted.columns,
             batch_size=rows_per_step(batch_size, adapted),
             metrics=self._measured(adapted.columns, metrics),
-            threads=self._threads(cluster),
+            threads=threads_of(cluster),
             steps=num_steps,
         )
         with self._listening(summaries=False) as sink:
@@ -260,6 +267,7 @@ class Estimator:
         callbacks: Sequence[Any] | Any | None = None,
         profile: bool = False,
         transform: Transform | None = None,
+        outputs: Outputs | None = None,
     ) -> Any:
         """Applies the model; on a DataFrame this is lazy and keeps all columns and the order of rows.
 
@@ -271,6 +279,8 @@ class Estimator:
             callbacks: called where the rows are predicted.
             profile: accepted for older programs.
             transform: as in `fit`.
+            outputs: the new columns and how they are made, where that is known: then the model is asked for nothing
+                before rows are read.
 
         Returns:
             the user's own kind of data: a DataFrame with a column ``prediction`` (a number, an ML vector, nested
@@ -283,7 +293,8 @@ class Estimator:
             spec=self._spec.for_scoring(inputs, (*self._callbacks, *listed(callbacks))),
             columns=inputs,
             batch_size=rows_per_step(batch_size, adapted, 256),
-            threads=self._threads(cluster),
+            threads=threads_of(cluster),
+            outputs=outputs,
         )
         return adapted.give_back(run.predict(job, adapted.shards, cluster, names_of(output_cols) or ()))
 
@@ -412,7 +423,8 @@ class Estimator:
         asked = with_pictures(adapted.columns, schema, transform)
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
-            self._spec.check_columns([replace(spec, known=spec.name not in asked.images) for spec in self._schema])
+            changed = {*asked.images, *dict(asked.values)}
+            self._spec.check_columns([replace(spec, known=spec.name not in changed) for spec in self._schema])
         return replace(adapted, columns=asked)
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
@@ -422,14 +434,9 @@ class Estimator:
     def _world(self, cluster: Cluster) -> int:
         return cluster.nodes * self._workers_per_node
 
-    def _threads(self, cluster: Cluster) -> int:
-        """Of a process that scores: Spark runs one for each core, other places one in all."""
-        return max(1, getattr(cluster, "cores", 1) // max(1, cluster.slots // cluster.nodes))
-
-    def _when_to_save(self, trigger: Any) -> Trigger | None:
-        if trigger is None:
-            return EveryEpoch() if self._model_dir else None
-        return convert_trigger(trigger)
+    def _saving(self, trigger: Any) -> dict[str, Any]:
+        when = EveryEpoch() if self._model_dir and trigger is None else trigger
+        return {"checkpoint": None if when is None else convert_trigger(when), "checkpoint_dir": self._run_directory()}
 
     def _run_directory(self) -> str:
         if self._model_dir:
@@ -440,7 +447,9 @@ class Estimator:
         return self._summaries or ((self._model_dir, "summaries") if self._model_dir else None)
 
     @contextmanager
-    def _listening(self, summaries: bool = True, reporter: Reporter | None = None) -> Iterator[Fan]:
+    def _listening(self, summaries: bool = True, reporting: bool = False) -> Iterator[Fan]:
         place = self._summary_place() if summaries else None
+        self._reporter = Reporter() if reporting else self._reporter
+        reporter = self._reporter if reporting else None
         with listening(place, self._run_dir, [metric.name for metric in self._metrics], reporter) as fan:
             yield fan

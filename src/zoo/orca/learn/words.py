@@ -1,6 +1,6 @@
 """The words of a call, as the engine takes them.
 
-Owns: amounts of memory, where to start and when to end, names of columns, which checkpoint.
+Owns: amounts of memory and threads, where to start and when to end, names of columns, which checkpoint.
 Leaves: what is done with them (estimator).
 """
 
@@ -15,6 +15,7 @@ from operator import or_
 from typing import Any
 
 from zoo.engine import checkpoint
+from zoo.engine.contracts import Cluster
 from zoo.engine.data.adapters import Adapted
 from zoo.engine.errors import UsageError
 from zoo.engine.loop import TRAIN, VALID
@@ -170,6 +171,22 @@ def lanes_of(
     return virtual_ranks
 
 
+def sync_of(sync: str, spec: Any, callbacks: Sequence[Any]) -> str:
+    """The word, where the model can be trained so; whether it is one is for the job to say.
+
+    Args:
+        sync: as given to `fit`.
+        spec: the model.
+        callbacks: of this call.
+
+    Raises:
+        UsageError: the model, its optimizer or a callback cannot work on slices.
+    """
+    if sync == "sharded":
+        spec.check_sharded(callbacks)
+    return sync
+
+
 def workers_of(workers: Any, default: int) -> tuple[int, int]:
     """(ranks, or the fewest of them; the most, or 0 where their number is fixed).
 
@@ -215,3 +232,8 @@ def listed(callbacks: Sequence[Any] | Any | None) -> tuple[Any, ...]:
     if callbacks is None:
         return ()
     return tuple(callbacks) if isinstance(callbacks, list | tuple) else (callbacks,)
+
+
+def threads_of(cluster: Cluster) -> int:
+    """Threads of a process that scores: Spark runs one for each core, other places one in all."""
+    return max(1, getattr(cluster, "cores", 1) // max(1, cluster.slots // cluster.nodes))

@@ -17,9 +17,9 @@ from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.graph.home import Home, updates_of
 from zoo.engine.frameworks.graph.making import Measure, Tensors, graph_spec
 from zoo.orca.learn import estimator
+from zoo.orca.learn.rows import as_rdd
 from zoo.orca.learn.tf.graph_estimator import GraphEstimator, serialised
 from zoo.orca.learn.words import scores_of
-from zoo.tfpark.answers import as_rdd
 from zoo.tfpark.course import Course
 from zoo.tfpark.estimator.specs import EstimatorSpec, ModeKeys, RunConfig
 from zoo.tfpark.tf_dataset import TFDataset, dataset_behind

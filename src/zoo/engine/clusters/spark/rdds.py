@@ -82,7 +82,7 @@ def to_objects(rdd: RDD[Any]) -> tuple[FrameShards, int]:
         )
     session = sessions.active()
     assert session is not None  # an RDD has one
-    _send_code(session)
+    send_code(session)
     frame = session.createDataFrame(rdd.mapPartitionsWithIndex(_whole), f"{PART} int, {PLACE} bigint, {OBJECT} binary")
     return FrameShards(frame, tuple(OBJECTS.names)), rdd.getNumPartitions()
 
@@ -97,11 +97,11 @@ def of_objects(shards: Shards) -> RDD[Any]:
         raise UsageError("these shards are on local processes, which have no RDDs. Start Spark, or use collect().")
     if connect.is_connect(shards.frame.sparkSession):
         raise UsageError("Spark Connect has no RDDs. Use to_spark_df() or collect().")
-    _send_code(shards.frame.sparkSession)
+    send_code(shards.frame.sparkSession)
     return shards.selected.rdd.map(lambda row: pickle.loads(bytes(row[OBJECT])))  # noqa: S301  packed by this program
 
 
-def _send_code(session: SparkSession) -> None:
+def send_code(session: SparkSession) -> None:
     """What unpacks the elements must be on the executors before a function that needs it is made."""
     if not str(session.conf.get("spark.master", "local") or "local").startswith("local"):
         workers.ship(session)

@@ -160,6 +160,11 @@ def export_frozen(session: Any, folder: str, inputs: Sequence[Any], outputs: Seq
     return folder
 
 
+def is_frozen(path: str) -> bool:
+    """Whether `path` is for `load_frozen`: a ``.pb`` file, or a folder of `export_frozen`."""
+    return path.endswith(".pb") or storage.exists(storage.join(path, _GRAPH))
+
+
 def load_frozen(path: str, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Loaded:
     """A graph of constants.
 

@@ -77,10 +77,8 @@ def built(given: Any) -> Built:
         rate = v1.placeholder_with_default(float(getattr(given, "learningrate", 1.0)), [], RATE)
         return Built(translate(given, rate), rate, float(getattr(given, "weightdecay", 0.0)))
     if isinstance(given, optim.Optimizer):
-        raise UsageError(
-            f"{type(given).__name__} has no translation for graphs: it evaluates the loss again and again within one "
-            f"step. Give {ACCEPTED}, e.g. Adam()."
-        )
+        why = ": it evaluates the loss again and again within one step" if isinstance(given, optim.LBFGS) else ""
+        raise UsageError(f"{type(given).__name__} has no translation for graphs{why}. Give {ACCEPTED}, e.g. Adam().")
     raise UsageError(f"not an optimizer: {given!r}. Give {ACCEPTED}.")
 
 
@@ -272,6 +270,7 @@ _TRANSLATIONS: Mapping[type[optim.Optimizer], Callable[[Any, Any], Any]] = {
     optim.SGD: _sgd,
     optim.Adam: _adam,
     optim.ParallelAdam: _adam,
+    optim.ScheduledAdam: _adam,
     optim.Adagrad: _adagrad,
     optim.Adadelta: _adadelta,
     optim.Adamax: _adamax,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 
-from zoo.engine.contracts import Json, Rank, State
+from zoo.engine.contracts import Collective, Json, Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.tensorflow import process
@@ -107,6 +107,13 @@ class GraphSpec:
             "zoo.orca.learn.tf2."
         )
 
+    def check_sharded(self, callbacks: Sequence[Any]) -> None:
+        """Refuses: a graph's own train operation updates all weights."""
+        raise UsageError(
+            "sync='sharded' is for PyTorch and Keras models. Leave it out for a graph, or train the model with "
+            "zoo.orca.learn.tf2."
+        )
+
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> GraphSpec:
         """The same graph without what only training needs.
 
@@ -153,7 +160,7 @@ class GraphSpec:
         """The rank with the threads that were asked for, on its CPU."""
         return replace(self.threads.placed(rank), device="cpu")
 
-    def build(self, rank: Rank) -> GraphReplica:
+    def build(self, rank: Rank, group: Collective | None = None) -> GraphReplica:
         """Makes the replica on a rank: a copy of the graph, also in the program's own process."""
         process.begin(rank.threads, rank.inter_threads)
         from zoo.engine.frameworks.graph import copies, replica

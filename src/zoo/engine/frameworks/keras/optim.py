@@ -76,6 +76,42 @@ class Descent(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no
         return {**super().get_config(), **own}
 
 
+@keras.saving.register_keras_serializable("zoo")
+class BertAdam(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no types
+    """`zoo.engine.optim.AdamWeightDecay`: Adam without bias correction, with decay beside the gradient."""
+
+    def __init__(
+        self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6,
+        decay: float = 0.01, **words: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(learning_rate=learning_rate, **words)
+        self.beta_1, self.beta_2, self.epsilon, self.decay = beta_1, beta_2, epsilon, decay
+
+    def build(self, variables: Any) -> None:
+        """Makes two moments for each variable."""
+        if not self.built:
+            super().build(variables)
+            self._means = [self.add_variable_from_reference(v, name="momentum") for v in variables]
+            self._squares = [self.add_variable_from_reference(v, name="velocity") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Changes one variable."""
+        number = self._get_variable_index(variable)
+        mean, square = self._means[number], self._squares[number]
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
+        m = self.beta_1 * mean + (1 - self.beta_1) * gradient
+        v = self.beta_2 * square + (1 - self.beta_2) * ops.square(gradient)
+        self.assign(mean, m)
+        self.assign(square, v)
+        self.assign_sub(variable, rate * (m / (ops.sqrt(v) + self.epsilon) + self.decay * variable))
+
+    def get_config(self) -> dict[str, Any]:
+        """For Keras' files."""
+        names = ("beta_1", "beta_2", "epsilon", "decay")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
 def _sgd(given: optim.SGD) -> Any:
     if not given.momentum:
         return keras.optimizers.SGD(given.learningrate)
@@ -87,6 +123,10 @@ def _sgd(given: optim.SGD) -> Any:
 
 def _adam(given: optim.Adam | optim.ParallelAdam) -> Any:
     return keras.optimizers.Adam(given.learningrate, given.beta1, given.beta2, given.epsilon)
+
+
+def _bert_adam(given: optim.AdamWeightDecay) -> Any:
+    return BertAdam(given.learningrate, given.beta1, given.beta2, given.epsilon, given.decay)
 
 
 def _adagrad(given: optim.Adagrad) -> Any:
@@ -121,7 +161,9 @@ def _ftrl(given: optim.Ftrl) -> Any:
 _TRANSLATIONS: Mapping[type[optim.Optimizer], Callable[[Any], Any]] = {
     optim.SGD: _sgd,
     optim.Adam: _adam,
+    optim.AdamWeightDecay: _bert_adam,
     optim.ParallelAdam: _adam,
+    optim.ScheduledAdam: _adam,
     optim.Adagrad: _adagrad,
     optim.Adadelta: _adadelta,
     optim.Adamax: _adamax,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from zoo.engine.frameworks.keras.structures import Data
 from zoo.engine.optim import Clip, NormClip
 
-_TINY = 1e-6
+TINY = 1e-6
 """Added to a norm before it divides, as torch does."""
 
 
@@ -35,6 +35,7 @@ class Passes:
         clip: of the averaged gradients, before the optimizer's own clipping.
         decay: factor of an L2 penalty that is added to the gradients, before they are clipped.
         laned: whether what is computed of some rows may depend on nothing else, not even on how many came before.
+        slices: equal ones that the gradients are cut into; 1 where each rank needs them all.
     """
 
     model: Any
@@ -42,6 +43,7 @@ class Passes:
     clip: Clip | None = None
     decay: float = 0.0
     laned: bool = False
+    slices: int = 1
 
     @cached_property
     def _training(self) -> bool:
@@ -86,7 +88,7 @@ class Passes:
         if not isinstance(self.clip, NormClip):
             return [keras.ops.clip(gradient, self.clip.min, self.clip.max) for gradient in made]
         norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(gradient)) for gradient in made))
-        scale = keras.ops.minimum(self.clip.max_norm / (norm + _TINY), 1.0)
+        scale = keras.ops.minimum(self.clip.max_norm / (norm + TINY), 1.0)
         return [gradient * scale for gradient in made]
 
     @property
@@ -112,12 +114,12 @@ class Passes:
         trained = [_shape(v) for v in self.model.trainable_variables]
         dtypes = {keras.backend.standardize_dtype(v.dtype) for v in self.model.trainable_variables}
         wide = "float64" if "float64" in dtypes else "float32"
-        return Layout(tuple(trained), tuple(_shape(v) for v in self.statistics), wide)
+        return Layout(tuple(trained), tuple(_shape(v) for v in self.statistics), wide, self.slices)
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What lies where in a rank's flat buffer: gradients, then [loss, stop], then statistics.
+    """What lies where in a rank's flat buffer: gradients, padding up to whole slices, [loss, stop], statistics.
 
     So the mean loss, a wish to stop and the mean of the statistics cost no message of their own.
 
@@ -125,16 +127,28 @@ class Layout:
         gradients: shapes of the trainable variables, in order.
         statistics: shapes of what is averaged beside them.
         dtype: of the buffer.
+        slices: equal ones that gradients and padding are cut into.
     """
 
     gradients: tuple[tuple[int, ...], ...]
     statistics: tuple[tuple[int, ...], ...]
     dtype: str
+    slices: int = 1
+
+    @property
+    def padding(self) -> int:
+        """Elements without meaning behind the gradients."""
+        return -sum(self.sizes) % self.slices
+
+    @property
+    def cut(self) -> int:
+        """Elements that are cut into slices: gradients and padding."""
+        return sum(self.sizes) + self.padding
 
     @property
     def loss(self) -> int:
         """The place of the loss; behind it is the wish to stop."""
-        return sum(self.sizes)
+        return self.cut
 
     @property
     def stop(self) -> int:
@@ -153,10 +167,18 @@ class Layout:
 
     def pieces(self, flat: Any) -> tuple[list[Any], list[Any]]:
         """(gradients, statistics) as slices of the buffer in their shapes."""
+        return self._divided(flat, keras.ops.reshape)
+
+    def arrays(self, flat: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """As `pieces`, of an array of numpy; one that ends behind the padding has no statistics."""
+        return self._divided(flat, np.reshape)
+
+    def _divided(self, flat: Any, shaped: Callable[[Any, tuple[int, ...]], Any]) -> tuple[list[Any], list[Any]]:
         made, start = [], 0
-        for shape in (*self.gradients, (2,), *self.statistics):
+        shapes = (*self.gradients, (self.padding + 2,), *self.statistics)
+        for shape in shapes if flat.shape[0] > self.cut else self.gradients:
             size = math.prod(shape)
-            made.append(keras.ops.reshape(flat[start : start + size], shape))
+            made.append(shaped(flat[start : start + size], shape))
             start += size
         trained = len(self.gradients)
         return made[:trained], made[trained + 1 :]

@@ -17,12 +17,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from zoo.engine.contracts import Batch, Json, Ready, State
+from zoo.engine.contracts import Batch, Collective, Json, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
 from zoo.engine.frameworks.keras.lanes import Lanes
 from zoo.engine.frameworks.keras.passes import Passes
+from zoo.engine.frameworks.keras.slices import Slices
 from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
 from zoo.engine.optim import RateControl
@@ -56,13 +57,16 @@ class KerasReplica:
     Args:
         passes: the model and how it is trained.
         settings: how they are used.
+        group: of more than one rank, each of which holds a slice of the optimizer's memory; None: each holds all.
     """
 
-    def __init__(self, passes: Passes, settings: Settings) -> None:
+    def __init__(self, passes: Passes, settings: Settings, group: Collective | None = None) -> None:
         self._passes = passes
         self._model = passes.model
         self._settings = settings
         self._alone = settings.rank.alone
+        self._group = group
+        self._slices: Slices | None = None
         self._lanes = Lanes(passes)
         self._key: tuple[int, ...] | None = None
         self._compiled: Steps | None = None
@@ -94,7 +98,10 @@ class KerasReplica:
         if self._batch is not None:
             self._lanes.leave(steps, batch.key)
             self._flat[self._passes.layout.stop] = float(self._settings.audience.stopping)
-        ready(self._flat)
+        if self._slices is None:
+            ready(self._flat)
+        else:
+            self._slices.hand_over(self._flat, ready)
 
     def update(self, progress: Progress) -> float:
         """Applies the averaged gradients; returns the step's mean loss over all ranks.
@@ -114,7 +121,7 @@ class KerasReplica:
             layout = self._passes.layout
             self._lanes.end(steps, self._key)
             loss, wish = float(self._flat[layout.loss]), float(self._flat[layout.stop]) > 0
-            self._rate = steps.apply(self._flat)
+            self._rate = steps.apply(self._flat) if self._slices is None else self._slices.apply(steps, self._flat)
         self._batch = None
         if audience.hears_batches:
             self._open_to_callbacks(lambda: audience.batch_ends(loss))
@@ -185,11 +192,11 @@ class KerasReplica:
 
     def state(self) -> State:
         """A copy of weights, optimizer, rate and random numbers; empty before the model is built."""
-        if self._compiled is None and not self._model.built:
+        if self._compiled is None and (self._pending is not None or not self._model.built):
             return self._pending or State({}, {})
         if self._compiled is not None:
             self._compiled.pull()
-        optimizer = self._passes.optimizer
+        optimizer = self._passes.optimizer if self._slices is None else self._slices.whole()
         return states.take(
             self._model, optimizer if optimizer is not None and optimizer.built else None,
             rates=self._settings.rates.state(), inputs=self._inputs,
@@ -202,7 +209,7 @@ class KerasReplica:
         self._settings.rates.load(state.values.get("rates"))
         self._inputs = state.values.get("inputs")
         own = states.reseeded(state, self._settings.rank.index)
-        if not self._model.built:
+        if not self._model.built or (self._group is not None and self._slices is None):
             self._pending = own
             return
         self._give(own)
@@ -232,7 +239,7 @@ class KerasReplica:
             if self._pending is None:
                 states.reseed(self._model, self._settings.rank.index)
         if train and not self._passes.optimizer.built:
-            self._passes.optimizer.build(self._model.trainable_variables)
+            self._build_optimizer()
         if self._pending is not None:
             self._give(self._pending)
             self._pending = None
@@ -241,6 +248,12 @@ class KerasReplica:
         if data is not None and data.y is not None and self._passes.has_loss:
             self._measure_once(data)
         self._compiled = steps_of(self._settings.backend, self._passes)
+
+    def _build_optimizer(self) -> None:
+        if self._group is None:
+            self._passes.optimizer.build(self._model.trainable_variables)
+        else:
+            self._slices = Slices(self._passes, self._group, self._settings.rank)
 
     def _measure_once(self, data: Data) -> None:
         """Metrics make their variables when they first see rows: they see two, and forget them."""
@@ -254,6 +267,11 @@ class KerasReplica:
 
     def _give(self, state: State) -> None:
         optimizer = self._passes.optimizer
+        if self._slices is not None:
+            twin, memory = self._slices.twin()
+            states.give(state, self._model, twin)
+            self._slices.take(twin, memory)
+            return
         if optimizer is not None and not optimizer.built:
             optimizer.build(self._model.trainable_variables)
         states.give(state, self._model, optimizer)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from zoo.engine.contracts import Rank, State
+from zoo.engine.contracts import Collective, Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import NotPicklable, UsageError
 from zoo.engine.frameworks.keras import backends, travel
@@ -96,6 +96,13 @@ class KerasSpec:
     def check_lanes(self, callbacks: Sequence[Any]) -> None:
         """Every Keras model can be trained in virtual ranks."""
 
+    def check_sharded(self, callbacks: Sequence[Any]) -> None:
+        """Refuses (UsageError) an optimizer or a constraint of the model that looks at whole weights."""
+        from zoo.engine.frameworks.keras.slices import check_elementwise
+
+        if _is_model(self.model):
+            check_elementwise(self._optimizer_of(self.model)[0], self.model)
+
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
         learned = None if self.learned is None else _without_optimizer(self.learned)
@@ -132,7 +139,7 @@ class KerasSpec:
             )
         return rank
 
-    def build(self, rank: Rank) -> KerasReplica:
+    def build(self, rank: Rank, group: Collective | None = None) -> KerasReplica:
         """Makes the replica on a rank.
 
         Raises:
@@ -154,7 +161,8 @@ class KerasSpec:
             rank, self.backend, self._structure(model), RateControl(self.optimizer),
             Audience(callbacks, model, rank.index),
         )  # fmt: skip
-        return KerasReplica(Passes(model, optimizer, self.clip, decay, laned=bool(rank.lanes)), settings)
+        passes = Passes(model, optimizer, self.clip, decay, bool(rank.lanes), 1 if group is None else rank.world)
+        return KerasReplica(passes, settings, group)
 
     def absorb(self, state: State) -> None:
         """Puts trained weights, and the memory of the compiled optimizer, into the user's own model.

@@ -128,7 +128,8 @@ class CompiledSteps:
         gradients, (loss, (other, metrics)) = function(state["trained"], state, Data(x, y, weights))
         statistics = {id(v) for v in self._passes.statistics}
         means = [value for variable, value in zip(variables, other, strict=True) if id(variable) in statistics]
-        notes = jnp.stack([loss.astype(dtype), jnp.zeros([], dtype)])
+        padding = [jnp.zeros([], dtype)] * self._passes.layout.padding
+        notes = jnp.stack([*padding, loss.astype(dtype), jnp.zeros([], dtype)])
         flat = jnp.concatenate([jnp.ravel(piece).astype(dtype) for piece in (*gradients, notes, *means)])
         return flat, (other, metrics)
 

@@ -117,7 +117,8 @@ class CompiledSteps:
     def _gradient_pass(self, x: Any, y: Any, weights: Any) -> Any:
         dtype = self._passes.layout.dtype
         loss, gradients = self._differentiated(x, y, weights)
-        notes = tf.stack([tf.cast(loss, dtype), tf.zeros([], dtype)])
+        padding = [tf.zeros([], dtype)] * self._passes.layout.padding
+        notes = tf.stack([*padding, tf.cast(loss, dtype), tf.zeros([], dtype)])
         pieces = [*map(tf.convert_to_tensor, gradients), notes, *(v.value for v in self._passes.statistics)]
         return tf.concat([tf.reshape(tf.cast(piece, dtype), [-1]) for piece in pieces], 0)
 

@@ -41,7 +41,8 @@ class CompiledSteps:
         dense = [
             v.value.new_zeros(v.value.shape) if g is None else g for g, v in zip(gradients, variables, strict=True)
         ]
-        notes = torch.stack([loss.to(dtype), torch.zeros((), dtype=dtype)])
+        padding = [torch.zeros((), dtype=dtype)] * layout.padding
+        notes = torch.stack([*padding, loss.to(dtype), torch.zeros((), dtype=dtype)])
         statistics = [v.value.detach() for v in self._passes.statistics]
         return torch.cat([piece.reshape(-1).to(dtype) for piece in (*dense, notes, *statistics)])
 

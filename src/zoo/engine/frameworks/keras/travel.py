@@ -20,8 +20,10 @@ import cloudpickle
 
 from zoo.engine.errors import NotPicklable
 
-_OWN = ("keras", "tensorflow", "jax", "torch", "numpy", "builtins", "zoo")
+_OWN = ("keras", "tensorflow", "jax", "torch", "numpy", "builtins")
 """Packages whose classes Keras finds by itself."""
+_INSTALLED = "zoo"
+"""A package whose classes travel by name; importing them makes them known to Keras."""
 
 
 def pack(thing: Any, name: str = "model") -> bytes:
@@ -37,7 +39,7 @@ def pack(thing: Any, name: str = "model") -> bytes:
     try:
         custom = custom_objects([thing])
         packed: bytes = cloudpickle.dumps((custom, cloudpickle.dumps(thing)))
-        if custom:
+        if any(not _is_installed(owner) for owner in custom.values()):
             unpack(packed)  # whether a user's own class can be made again shows here, and not first on the ranks
     except Exception as error:  # any class may refuse in its own way
         raise NotPicklable(
@@ -89,6 +91,10 @@ def _is_custom(owner: Any) -> bool:
         return False
     package = (getattr(owner, "__module__", None) or "").partition(".")[0]
     return package not in _OWN and owner.__name__ != "<lambda>"  # Keras keeps a lambda's code itself
+
+
+def _is_installed(owner: Any) -> bool:
+    return bool((owner.__module__ or "").partition(".")[0] == _INSTALLED)
 
 
 def _parts(item: Any) -> Iterator[Any]:

@@ -5,7 +5,8 @@ Leaves: scaling and summing (collectives), the pass itself (replica). One rank n
 
 Layout of the buffers, equal on every rank: gradients in reverse order of registration, as backward makes them; behind
 the last one a tail of float32: [loss, stop, apply, statistics of batch normalisation, one "was used" for each
-parameter]. So the mean loss, a wish to stop and averaged statistics cost no message of their own.
+parameter]. So the mean loss, a wish to stop and averaged statistics cost no message of their own. Where ranks take
+slices of the gradients, the tail, which all need, is a buffer of its own.
 
 Source: Li et al., "PyTorch Distributed", VLDB 2020, sec. 3.2 (bucketing, overlap, order).
 """
@@ -25,6 +26,8 @@ from zoo.engine.frameworks.torch.lanes import Lanes
 FIRST_BYTES = 1 << 20
 """The first bucket is small, so that communication starts early."""
 BYTES = 25 << 20
+ALIGNED = 64
+"""Bytes to whose multiples torch aligns an array on the CPU; sums round otherwise elsewhere."""
 LOSS, STOP, APPLY, FIXED = 0, 1, 2, 3
 
 
@@ -44,13 +47,18 @@ class Notes:
 
 
 @dataclass(slots=True)
-class _Slot:
+class Slot:
     """Where one parameter's gradient lies."""
 
     parameter: nn.Parameter
     view: Tensor  # of the parameter's shape, in its bucket
     bucket: int
     filled: bool = False
+
+    @property
+    def start(self) -> int:
+        """The first element within its bucket."""
+        return int(self.view.storage_offset())
 
 
 class Buckets:
@@ -59,6 +67,11 @@ class Buckets:
     Args:
         parameters: in order of registration; the frozen ones among them get no room.
         statistics: buffers that all ranks shall agree on: their average, weighted by rows (see `statistics_of`).
+        lanes: what keeps the passes of a step apart, where there are several.
+        slices: into how many equal ones each buffer of gradients is cut; 1 where each rank needs them all.
+
+    Attributes:
+        targets: (what gets a gradient, the gradient, number of its slot) for each `spread`.
 
     Raises:
         UsageError: a parameter is complex, which cannot be summed over ranks.
@@ -66,18 +79,25 @@ class Buckets:
 
     def __init__(
         self, parameters: Sequence[nn.Parameter], statistics: Sequence[tuple[nn.Module, Tensor]] = (),
-        lanes: Lanes | None = None,
+        lanes: Lanes | None = None, slices: int = 1,
     ) -> None:  # fmt: skip
         self._all = tuple(parameters)
         self._trained = tuple(parameter.requires_grad for parameter in self._all)
         self._statistics = tuple(statistics)
         self._lanes = lanes
+        self._slices = slices
         self._ready: Ready | None = None
         self._build(_grouped([p for p in reversed(self._all) if p.requires_grad]))
         self._hooks = [
             slot.parameter.register_post_accumulate_grad_hook(self._hook(slot))  # type: ignore[no-untyped-call]
-            for slot in self._slots
+            for slot in self.slots
         ]
+        self.targets = [(slot.parameter, slot.view, number) for number, slot in enumerate(self.slots)]
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The buffers that hold gradients; where they are cut, the tail is none of them."""
+        return self._buffers[:-1] if self._slices > 1 else self._buffers
 
     def matches(self, parameters: Sequence[nn.Parameter]) -> bool:
         """Whether the buckets are (still) those of `parameters`, none frozen or thawed since they were made."""
@@ -88,13 +108,13 @@ class Buckets:
         self._ready = ready
         self._next = 0
         self._pending = list(self._sizes)
-        for slot in self._slots:
+        for slot in self.slots:
             slot.filled = False
 
     def close(self, ready: Ready, notes: Notes) -> None:
         """Ends the backward pass: hands over what is left."""
         early, self._ready = self._ready, None
-        for slot in self._slots:
+        for slot in self.slots:
             if early is None and slot.parameter.grad is not None:
                 _store(slot)
             elif not slot.filled:
@@ -110,12 +130,15 @@ class Buckets:
         self._hand_over(ready, len(self._buffers))
 
     def spread(self) -> None:
-        """After the sums have arrived: each parameter's ``grad`` is its slot, or None where no rank used it."""
+        """After the sums have arrived: each target's ``grad`` is its gradient, or None where no rank used it."""
         used = None
-        if not all(slot.filled for slot in self._slots):  # what this rank used, all together used: then no need to look
+        if not all(slot.filled for slot in self.slots):  # what this rank used, all together used: then no need to look
             used = self._tail[FIXED + self._width :].tolist()
-        for index, slot in enumerate(self._slots):
-            slot.parameter.grad = slot.view if used is None or used[index] > 0 else None
+        if self._slices > 1:
+            for slot in self.slots:
+                slot.parameter.grad = None  # of this rank's rows alone
+        for target, gradient, number in self.targets:
+            target.grad = gradient if used is None or used[number] > 0 else None
         start = FIXED
         for module, buffer in self._statistics:
             if module.training:  # statistics at rest are equal already, and must not gather rounding errors
@@ -144,22 +167,37 @@ class Buckets:
     def _build(self, groups: list[list[nn.Parameter]]) -> None:
         self._width = sum(buffer.numel() for _, buffer in self._statistics)
         self._width += 0 if self._lanes is None else self._lanes.width
-        if not groups or groups[-1][0].dtype != torch.float32:
+        if self._slices > 1 or not groups or groups[-1][0].dtype != torch.float32:
             groups.append([])  # the tail needs a float32 bucket
         tail = FIXED + self._width + sum(len(group) for group in groups)
         device = self._all[0].device if self._all else torch.device("cpu")
-        self._slots: list[_Slot] = []
+        self.slots: list[Slot] = []
         self._buffers: list[Tensor] = []
         self._sizes = [len(group) for group in groups]
         for number, group in enumerate(groups):
-            size = sum(parameter.numel() for parameter in group) + (tail if number == len(groups) - 1 else 0)
+            size = sum(self._room(parameter) for parameter in group) + (tail if number == len(groups) - 1 else 0)
+            size = size if not group else -(-size // self._slices) * self._slices
             dtype = group[0].dtype if group else torch.float32
             buffer = torch.zeros(size, dtype=dtype, device=group[0].device if group else device)
             self._buffers.append(buffer)
-            self._slots += _slots(group, buffer, number)
+            self.slots += self._lay_out(group, buffer, number)
         self._tail = self._buffers[-1][-tail:]
 
-    def _hook(self, slot: _Slot):  # type: ignore[no-untyped-def]  # torch types the hook no closer than Callable
+    def _room(self, parameter: nn.Parameter) -> int:
+        """Elements that it takes. Where buckets are cut, weights lie in such arrays too, each aligned as if alone."""
+        step = 1 if self._slices == 1 else max(1, ALIGNED // parameter.element_size())
+        return -(-parameter.numel() // step) * step
+
+    def _lay_out(self, group: list[nn.Parameter], buffer: Tensor, number: int) -> list[Slot]:
+        slots, start = [], 0
+        for parameter in group:
+            # The gradient's memory order is the parameter's own (channels_last), so that optimizers stay on fast paths.
+            strides = torch.empty_like(parameter, device="meta").stride()
+            slots.append(Slot(parameter, buffer.as_strided(parameter.size(), strides, start), number))
+            start += self._room(parameter)
+        return slots
+
+    def _hook(self, slot: Slot):  # type: ignore[no-untyped-def]  # torch types the hook no closer than Callable
         def arrived(parameter: Tensor) -> None:
             if self._ready is None:
                 return
@@ -183,7 +221,8 @@ class Buckets:
         closing = end == len(self._buffers)
         while self._next < end and (closing or self._pending[self._next] == 0):
             self._next += 1
-            ready(self._buffers[self._next - 1])
+            cut = self._slices > 1 and self._next < len(self._buffers)
+            ready(self._buffers[self._next - 1], **{"cut": True} if cut else {})
 
     def _write_tail(self, notes: Notes) -> None:
         self._tail[LOSS] = notes.loss.detach()
@@ -196,10 +235,10 @@ class Buckets:
         if self._lanes is not None:
             self._tail[start : FIXED + self._width] = self._lanes.changes()
             start = FIXED + self._width
-        if all(slot.filled for slot in self._slots):
+        if all(slot.filled for slot in self.slots):
             self._tail[start:] = 1.0
         else:
-            self._tail[start:] = torch.tensor([float(slot.filled) for slot in self._slots])
+            self._tail[start:] = torch.tensor([float(slot.filled) for slot in self.slots])
 
 
 def statistics_of(model: nn.Module) -> list[tuple[nn.Module, Tensor]]:
@@ -232,17 +271,7 @@ def _grouped(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
     return groups + rest
 
 
-def _slots(group: list[nn.Parameter], buffer: Tensor, number: int) -> list[_Slot]:
-    slots, start = [], 0
-    for parameter in group:
-        # The gradient's memory order is the parameter's own (channels_last), so that optimizers stay on fast paths.
-        strides = torch.empty_like(parameter, device="meta").stride()
-        slots.append(_Slot(parameter, buffer.as_strided(parameter.size(), strides, start), number))
-        start += parameter.numel()
-    return slots
-
-
-def _store(slot: _Slot) -> None:
+def _store(slot: Slot) -> None:
     gradient = slot.parameter.grad
     assert gradient is not None
     if gradient.layout != torch.strided:

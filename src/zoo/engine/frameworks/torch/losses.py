@@ -78,6 +78,17 @@ class CheckedLoss:
         return loss
 
 
+def own_loss(result: Any) -> tuple[Tensor, Any]:
+    """(loss, outputs) of a model that gives its loss itself."""
+    loss, outputs = (result[0], result[1:]) if isinstance(result, tuple) and result else (result, ())
+    if not isinstance(loss, Tensor) or loss.ndim:
+        raise UsageError(
+            "without a loss function the model must give the loss itself: a scalar tensor, or a tuple that begins with "
+            f"one, from model(*features, *labels). Received: {describe(result)}. Or give the estimator a loss."
+        )
+    return loss, outputs
+
+
 def _shapes(values: Any) -> Any:
     if isinstance(values, Tensor):
         return values.shape

@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from zoo.engine.contracts import Batch, Ready, State
+from zoo.engine.contracts import Batch, Collective, Ready, State
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
 from zoo.engine.frameworks.torch.buckets import Buckets, Notes, statistics_of
 from zoo.engine.frameworks.torch.lanes import Lanes
-from zoo.engine.frameworks.torch.losses import CheckedLoss
+from zoo.engine.frameworks.torch.losses import CheckedLoss, own_loss
 from zoo.engine.frameworks.torch.optim import RateControl, clip_gradients
 from zoo.engine.frameworks.torch.runner import HOOKS, HeldOptimizer, Parts, Runner, Settings
-from zoo.engine.frameworks.torch.tensors import arrays_of, describe, rows_of, to_device
+from zoo.engine.frameworks.torch.slices import Slices
+from zoo.engine.frameworks.torch.tensors import arrays_of, describe, ranges_of, rows_of, to_device
 from zoo.engine.progress import Progress
 
 _FULL: AbstractContextManager[None] = nullcontext()
@@ -43,9 +43,10 @@ class TorchReplica:
     Args:
         parts: the model, its loss and its optimizer, on the rank's device.
         settings: how they are used.
+        group: of more than one rank, each of which holds a slice of the optimizer's memory; None: each holds all.
     """
 
-    def __init__(self, parts: Parts, settings: Settings) -> None:
+    def __init__(self, parts: Parts, settings: Settings, group: Collective | None = None) -> None:
         self._model = parts.model
         self._loss = CheckedLoss(parts.loss) if parts.loss is not None else None
         self._rates = parts.rates
@@ -54,9 +55,12 @@ class TorchReplica:
         self._place = to_device(self._device)
         self._parameters = _trained(parts)
         self._buckets: Buckets | None = None
+        self._group = group
+        self._slices: Slices | None = None
         rank = settings.rank
         self._lanes = None if rank.alone else Lanes(parts.model, statistics_of(parts.model), rank.lanes > 0)
         self._runner = Runner(parts, settings, self._default_forward)
+        self._runner.sliced = group is not None
         self._hooked = bool(settings.callbacks)
         self._own_backward = self._runner.overrides("on_iter_backward")
         self._step_loss = torch.tensor(float("nan"))
@@ -206,10 +210,11 @@ class TorchReplica:
     def state(self) -> State:
         """A copy of weights, buffers, optimizer, rates and random numbers."""
         own = self._runner.memory()
-        if self._rates is None:
-            taken = states.take(self._model, own=own)
-        else:
-            taken = states.take(self._model, self._rates.optimizer, own, rates=self._rates.state())
+        with self._slices.whole() if self._slices is not None else _FULL:
+            if self._rates is None:
+                taken = states.take(self._model, own=own)
+            else:
+                taken = states.take(self._model, self._rates.optimizer, own, rates=self._rates.state())
         random = {"rng/cpu": torch.get_rng_state().numpy()}
         if self._device.type == "cuda":
             random["rng/cuda"] = torch.cuda.get_rng_state(self._device).numpy()
@@ -221,6 +226,8 @@ class TorchReplica:
         Rank 0 gets its random numbers back; the others get their own, derived from rank 0's and their index, so that
         dropout differs between ranks and a resumed run repeats.
         """
+        if self._slices is not None:
+            self._make_whole()
         states.give_weights(state, self._model)
         if self._rates is not None:
             states.give_memory(state, self._rates.optimizer)
@@ -263,7 +270,7 @@ class TorchReplica:
         with self._precision():
             if self._loss is None:
                 labels = () if target is None else target if isinstance(target, tuple) else (target,)
-                runner.loss, runner.output = _own_loss(self._call((*features, *labels)))
+                runner.loss, runner.output = own_loss(self._call((*features, *labels)))
             else:
                 runner.output = self._call(features)
                 runner.loss = self._loss(runner.output, target)
@@ -279,7 +286,7 @@ class TorchReplica:
         try:
             return self._model(*inputs)
         except Exception as error:
-            error.add_note(f"The model was given: {describe(list(inputs))}.{_range_of(error, inputs)}{self._told()}")
+            error.add_note(f"The model was given: {describe(list(inputs))}.{ranges_of(error, inputs)}{self._told()}")
             raise
 
     def _told(self) -> str:
@@ -302,12 +309,16 @@ class TorchReplica:
         return _FULL
 
     def _change_weights(self, step: int) -> None:
-        rates = self._control()
-        if self._settings.clip is not None:
-            clip_gradients(self._parameters, self._settings.clip)
+        rates, slices, clip = self._control(), self._slices, self._settings.clip
+        if clip is not None and slices is None:
+            clip_gradients(self._parameters, clip)
+        elif clip is not None and slices is not None:
+            clip_gradients(slices.weights, clip, slices.total)
         rates.before_update(step)
         self._rate = rates.rate
         rates.optimizer.step()
+        if slices is not None:
+            slices.complete()
         rates.after_update()
 
     def _after_step(self, progress: Progress) -> None:
@@ -332,11 +343,22 @@ class TorchReplica:
         if self._settings.rank.alone:
             return None
         if self._buckets is None or not self._buckets.matches(self._parameters):
-            if self._buckets is not None:
-                self._buckets.remove()
-            lanes = self._lanes if self._settings.rank.lanes else None
-            self._buckets = Buckets(self._parameters, statistics_of(self._model), lanes)
+            self._make_whole()
+            rank = self._settings.rank
+            lanes = self._lanes if rank.lanes else None
+            slices = 1 if self._group is None else rank.world
+            self._buckets = Buckets(self._parameters, statistics_of(self._model), lanes, slices)
+            if self._group is not None:
+                self._slices = Slices(self._control().optimizer, self._buckets, self._group, rank)
         return self._buckets
+
+    def _make_whole(self) -> None:
+        """Takes hooks and slices off, with all ranks; the next step makes them anew."""
+        if self._slices is not None:
+            self._slices.dissolve()
+        if self._buckets is not None:
+            self._buckets.remove()
+        self._slices = self._buckets = None
 
     def _wake(self) -> None:
         """Back to training mode after scoring, module by module as it was."""
@@ -375,26 +397,3 @@ def _trained(parts: Parts) -> tuple[torch.nn.Parameter, ...]:
     theirs = {id(p): p for group in parts.rates.optimizer.param_groups for p in group["params"]}
     ordered = [theirs.pop(id(p)) for p in parts.model.parameters() if id(p) in theirs]
     return (*ordered, *theirs.values())
-
-
-def _own_loss(result: Any) -> tuple[Tensor, Any]:
-    """(loss, outputs) of a model that gives its loss itself."""
-    loss, outputs = (result[0], result[1:]) if isinstance(result, tuple) and result else (result, ())
-    if not isinstance(loss, Tensor) or loss.ndim:
-        raise UsageError(
-            "without a loss function the model must give the loss itself: a scalar tensor, or a tuple that begins with "
-            f"one, from model(*features, *labels). Received: {describe(result)}. Or give the estimator a loss."
-        )
-    return loss, outputs
-
-
-def _range_of(error: Exception, inputs: Any) -> str:
-    """For an index that an embedding does not have: the range of each whole-number input."""
-    if not isinstance(error, IndexError):
-        return ""
-    ranges = [
-        f"input {number}: {int(value.min())} .. {int(value.max())}"
-        for number, value in enumerate(inputs)
-        if isinstance(value, Tensor) and not value.is_floating_point() and value.numel()
-    ]
-    return f" Ranges of whole-number inputs: {'; '.join(ranges)}." if ranges else ""

@@ -82,6 +82,7 @@ class Runner:
         model, optimizer, scheduler: the torch objects on this rank; the scheduler may be None.
         criterion: the loss function; None where the model gives its loss itself.
         config: the user's own values.
+        sliced: whether each rank holds a slice of the optimizer's memory only (``fit(sync="sharded")``).
         rank, world_size: this process among its peers; num_workers is another name for world_size.
         device: where the model is.
         epochs: epochs completed; in after_train_epoch the one just ended counts.
@@ -105,7 +106,7 @@ class Runner:
         """The default forward pass: from `batch` to `output`, `target` and `loss`."""
         self.callbacks = settings.callbacks
         self.main: Any = main_callback(settings.callbacks)
-        self.stopping = False
+        self.stopping = self.sliced = False
         self.epochs = self.batch_idx = self.global_step = 0
         self.epoch_stats: dict[str, float] = {}
         self.batch: tuple[Any, ...] = ()
@@ -141,7 +142,17 @@ class Runner:
         self._kept.pop(key, None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer and scheduler, as `torch.save` keeps them."""
+        """Weights, optimizer and scheduler, as `torch.save` keeps them.
+
+        Raises:
+            UsageError: no rank holds all of the optimizer's memory.
+        """
+        if self.sliced:
+            raise UsageError(
+                "with sync='sharded' each rank holds a slice of the optimizer's memory, which a callback of one rank "
+                "cannot put together. Save the weights only (save_weights_only=True, or runner.model.state_dict()); "
+                "checkpoints in the estimator's model_dir hold everything."
+            )
         state = {"epochs": self.epochs, "global_step": self.global_step, "model": self.model.state_dict()}
         if self.optimizer is not None:
             state["optimizer"] = self.optimizer.state_dict()

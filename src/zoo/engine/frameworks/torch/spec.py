@@ -17,11 +17,12 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from zoo.engine.contracts import Rank, State
+from zoo.engine.contracts import Collective, Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.torch import state as states
 from zoo.engine.frameworks.torch import weights
+from zoo.engine.frameworks.torch.elementwise import check_elementwise
 from zoo.engine.frameworks.torch.optim import FREQUENCIES, build_optimizer, check_optimizer, control_rate
 from zoo.engine.frameworks.torch.replica import TorchReplica
 from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback, overrides
@@ -106,6 +107,23 @@ class TorchSpec:
                 "in its own. Leave one of them out."
             )
 
+    def check_sharded(self, callbacks: Sequence[Any]) -> None:
+        """Refuses what cannot be updated in slices.
+
+        Raises:
+            UsageError: a callback has a backward pass of its own, or the optimizer looks at whole tensors.
+        """
+        main = main_callback(callbacks)
+        if overrides(main, "on_iter_backward"):
+            raise UsageError(
+                f"sync='sharded' leaves each rank a slice of the gradients, and {type(main).__name__}.on_iter_backward "
+                "works on all of them. Leave one of them out."
+            )
+        if isinstance(self.optimizer, torch.optim.Optimizer):
+            check_elementwise(self.optimizer)
+        elif isinstance(self.optimizer, type):
+            check_elementwise(build_optimizer(self.optimizer, nn.Linear(2, 1), self.config))
+
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> TorchSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
         return replace(self, optimizer=None, scheduler_creator=None, clip=None, callbacks=tuple(callbacks))
@@ -132,7 +150,7 @@ class TorchSpec:
             )
         return replace(rank, device=f"cuda:{rank.index}") if gpus >= rank.world else rank
 
-    def build(self, rank: Rank) -> TorchReplica:
+    def build(self, rank: Rank, group: Collective | None = None) -> TorchReplica:
         """Makes the replica on a rank; sets torch's number of threads.
 
         In the user's own process model, loss and optimizer are deep copies: only `absorb` changes the user's objects.
@@ -159,10 +177,13 @@ class TorchSpec:
         if own.optimizer is None:
             return TorchReplica(Parts(model, loss), settings)
         optimizer = build_optimizer(own.optimizer, model, self.config)
+        if group is not None:
+            check_elementwise(optimizer)
         if device.type == "cuda" and optimizer.state:
             optimizer.load_state_dict(optimizer.state_dict())  # follows its parameters to the device
-        rates = control_rate(own.optimizer, optimizer, self.scheduler_creator, self.config, self.scheduler_step_freq)
-        return TorchReplica(Parts(model, loss, rates), settings)
+        creator, frequency = self._scheduler()
+        rates = control_rate(own.optimizer, optimizer, creator, self.config, frequency)
+        return TorchReplica(Parts(model, loss, rates), settings, group)
 
     def absorb(self, state: State) -> None:
         """Puts trained weights into the user's own model, and the memory into the user's own torch optimizer.
@@ -211,6 +232,13 @@ class TorchSpec:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrive, (self.dumps(),)
+
+    def _scheduler(self) -> tuple[Callable[..., Any] | None, str | None]:
+        """(creator, when it steps): the user's, else what an optimizer creator brings with it (`TorchOptim`)."""
+        creator = getattr(self.optimizer, "scheduler_creator", None)
+        if self.scheduler_creator is not None or creator is None:
+            return self.scheduler_creator, self.scheduler_step_freq
+        return creator, getattr(self.optimizer, "scheduler_step_freq", "batch")
 
     def _copy(self) -> TorchSpec:
         """This spec over copies of what training changes; what they share stays shared."""

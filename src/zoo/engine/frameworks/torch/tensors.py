@@ -78,6 +78,18 @@ def describe(values: Any) -> str:
     return type(values).__name__
 
 
+def ranges_of(error: Exception, inputs: Any) -> str:
+    """For an index that an embedding does not have: the range of each whole-number input."""
+    if not isinstance(error, IndexError):
+        return ""
+    ranges = [
+        f"input {number}: {int(value.min())} .. {int(value.max())}"
+        for number, value in enumerate(inputs)
+        if isinstance(value, Tensor) and not value.is_floating_point() and value.numel()
+    ]
+    return f" Ranges of whole-number inputs: {'; '.join(ranges)}." if ranges else ""
+
+
 def _map(move: Callable[[Tensor], Tensor]) -> Callable[[Any], Any]:
     def walk(value: Any) -> Any:
         if type(value) is tuple:  # first: it is what a batch is, at each step

@@ -37,7 +37,7 @@ class LocalRows(list[Any]):
         """Those of which `f` is true."""
         return LocalRows(filter(f, self))
 
-    def flatMap(self, f: Callable[[Any], Any]) -> LocalRows:  # noqa: N802  Spark's word
+    def flatMap(self, f: Callable[[Any], Any]) -> LocalRows:
         """All that `f` gives, one after the other."""
         return LocalRows(one for row in self for one in f(row))
 

@@ -1,0 +1,1 @@
+"""BigDL's own vocabulary: Torch-style layers, criteria, optimizers, samples; `nn` is made of torch modules."""

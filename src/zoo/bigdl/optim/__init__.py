@@ -1,0 +1,1 @@
+"""Optimizers, schedules, triggers, validation methods, and `Optimizer`, which trains."""

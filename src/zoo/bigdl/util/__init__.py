@@ -1,0 +1,1 @@
+"""`common`: starting, samples and tensors."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime: files of models that only compute."""

@@ -1,0 +1,1 @@
+"""Features: what is done with a value before a model gets it."""

@@ -1,0 +1,1 @@
+"""Volumes: steps over images of three axes."""

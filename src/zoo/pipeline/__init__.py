@@ -1,0 +1,1 @@
+"""BigDL's own front ends: models in Keras' first words, automatic differentiation, Spark ML's stages."""

@@ -1,0 +1,1 @@
+"""Models: the Keras-style API, automatic differentiation, models in files."""

@@ -1,0 +1,183 @@
+"""Training, scoring and applying a Keras-style model: its words over the one estimator.
+
+Owns: what a model was told (clipping, summaries, checkpoints, metrics), the shapes of a call's answers.
+Leaves: the work (zoo.orca.learn.keras_estimator), what data are (zoo.engine.data.adapters).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from zoo.engine import session
+from zoo.engine.clusters.inline import InlineCluster
+from zoo.engine.errors import UsageError
+from zoo.engine.optim import Optimizer
+from zoo.orca.learn.keras_estimator import KerasEstimator, make_estimator
+from zoo.orca.learn.rows import as_rdd
+from zoo.pipeline.api.keras.metrics import LOSS
+from zoo.pipeline.api.keras.objectives import LossFunction
+
+
+class Course:
+    """How one model is trained. It is made anew by `compile`, but keeps what the setters said.
+
+    Args:
+        model: a Keras model.
+        optimizer: of `zoo.engine.optim`, in place of the compiled one; else None.
+        metrics: of the engine, of Keras, or ``"loss"``, in the order of `evaluate`.
+    """
+
+    def __init__(self, model: Any, optimizer: Optimizer | None = None, metrics: Any = ()) -> None:
+        self._model = model
+        self.optimizer = optimizer
+        self.metrics = tuple(metrics)
+        self._settings: dict[str, Callable[[KerasEstimator], None]] = {}
+        self._model_dir: str | None = None
+        self._estimator: KerasEstimator | None = None
+
+    def after(self, before: Course | None) -> Course:
+        """The same course with what the setters of another one said."""
+        if before is not None:
+            self._settings, self._model_dir = before._settings, before._model_dir
+        return self
+
+    def setting(self, name: str, tell: Callable[[KerasEstimator], None]) -> None:
+        """Remembers a setting, in place of an earlier one of that name, and tells it to the estimator."""
+        self._settings[name] = tell
+        if self._estimator is not None:
+            tell(self._estimator)
+
+    def keep_checkpoints(self, path: str) -> None:
+        """Has training write checkpoints below `path`."""
+        self._model_dir = path
+        self._estimator = None
+
+    @property
+    def estimator(self) -> KerasEstimator:
+        """The estimator of the model, made when it is first needed."""
+        if self._estimator is None:
+            own = [one for one in self.metrics if one != LOSS and not _of_keras(one)]
+            self._estimator = make_estimator(
+                self._model, metrics=own, model_dir=self._model_dir, optimizer=self.optimizer
+            )
+            for tell in self._settings.values():
+                tell(self._estimator)
+        return self._estimator
+
+    def fit(self, data: Any, validation: Any, distributed: bool, **words: Any) -> list[dict[str, float]]:
+        """Trains on the current cluster, or in this process."""
+        self._check_compiled()
+        with _place(distributed):
+            self._check_shapes(data, words)
+            return self.estimator.fit(data, validation_data=validation, **words)
+
+    def evaluate(self, data: Any, distributed: bool, **words: Any) -> list[float]:
+        """The values of the metrics in their order; the loss alone where there are none."""
+        self._check_compiled()
+        with _place(distributed):
+            found = self.estimator.evaluate(data, **words)
+        asked = self.metrics or (LOSS,)
+        own = [name for name in found if name != LOSS][-sum(one != LOSS and not _of_keras(one) for one in asked) :]
+        values = iter(found[name] for name in own)
+        return [found[LOSS] if one == LOSS else found[one.name] if _of_keras(one) else next(values) for one in asked]
+
+    def predict(self, data: Any, distributed: bool, **words: Any) -> Any:
+        """The outputs; of arrays on the cluster an RDD with one for each row."""
+        with _place(distributed):
+            found = self.estimator.predict(data, **words)
+            return as_rdd(found) if distributed and _are_arrays(found) else found
+
+    def _check_compiled(self) -> None:
+        if not self._model.compiled:
+            raise UsageError("the model is not compiled: call compile(optimizer=..., loss=...) first.")
+
+    def _check_shapes(self, data: Any, words: dict[str, Any]) -> None:
+        """Refuses labels that the loss does not take, and inputs that the model does not, before anything starts."""
+        given = {name: words[name] for name in ("feature_cols", "label_cols") if name in words}
+        schema = self.estimator.data_schema(data, **given)
+        loss, model = self._model.loss, self._model
+        inputs, outputs = _shapes(getattr(model, "inputs", None)), _shapes(getattr(model, "outputs", None))
+        if not model.built or len(schema) != len(inputs) + len(outputs) or any(one.shape is None for one in schema):
+            return
+        problems = [
+            f"the model's input {number} has the shape {wanted}, without the batch, and the data have {spec}."
+            for number, (wanted, spec) in enumerate(zip(inputs, schema, strict=False))
+            if not _may_be(spec.shape, wanted)
+        ]
+        if isinstance(loss, LossFunction) and len(outputs) == 1:
+            problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
+        if problems:
+            raise UsageError.listing(problems)
+
+
+def paired(x: Any, y: Any) -> Any:
+    """Features and labels as the engine takes them; data that hold both as they are."""
+    return x if y is None and not isinstance(x, dict) else (x, y)
+
+
+def split(x: Any, y: Any, share: float) -> tuple[Any, Any]:
+    """(training, validation): of arrays, the last rows are for validation.
+
+    Raises:
+        UsageError: a share outside [0, 1), or other data than arrays.
+    """
+    if not 0 <= share < 1:
+        raise UsageError(f"validation_split must be in [0, 1). Received: {share}")
+    if y is None:
+        raise UsageError("validation_split cuts arrays x and y; give other data as validation_data.")
+    first = x[0] if isinstance(x, list | tuple) else x
+    border = int(len(first) * (1 - share))
+    if not 0 < border < len(first):
+        raise UsageError(f"validation_split={share} of {len(first)} rows leaves none for one of the two.")
+    train, valid = (
+        (_cut(x, slice(None, border)), _cut(y, slice(None, border))),
+        (_cut(x, slice(border, None)), _cut(y, slice(border, None))),
+    )
+    return train, valid
+
+
+def classes(predicted: Any, zero_based: bool) -> Any:
+    """The class of each row: the highest score, or, of a single output, whether it is above 0.5."""
+    first = 0 if zero_based else 1
+
+    def of_row(row: Any) -> int:
+        scores = np.asarray(row)
+        return first + int(scores.reshape(-1)[0] > 0.5 if scores.size == 1 else scores.argmax(axis=-1))
+
+    if hasattr(predicted, "map"):
+        return predicted.map(of_row)
+    return np.array([of_row(row) for row in predicted], np.int64)
+
+
+def _cut(arrays: Any, rows: slice) -> Any:
+    return [one[rows] for one in arrays] if isinstance(arrays, list | tuple) else arrays[rows]
+
+
+def _place(distributed: bool) -> AbstractContextManager[None]:
+    return nullcontext() if distributed else session.using(InlineCluster())
+
+
+def _of_keras(metric: Any) -> bool:
+    return hasattr(metric, "update_state")
+
+
+def _are_arrays(found: Any) -> bool:
+    return isinstance(found, np.ndarray) or (isinstance(found, list) and all(isinstance(a, np.ndarray) for a in found))
+
+
+def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
+    return [tuple(tensor.shape)[1:] for tensor in tensors or ()]
+
+
+def _may_be(found: Any, wanted: tuple[int | None, ...]) -> bool:
+    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
+    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
+    return any(
+        len(shape) == len(wanted)
+        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
+        for shape in shapes
+    )

@@ -1,0 +1,199 @@
+"""`Sequential` and `Model`: models of Keras 3 with the words of older programs.
+
+Owns: how the two are made and changed, reading them from files.
+Leaves: what both can do (engine.topology).
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.keras import files
+from zoo.pipeline.api.keras.engine import graphs
+from zoo.pipeline.api.keras.engine.topology import OURS, KerasNet
+from zoo.pipeline.api.library import library
+from zoo.pipeline.api.variable import Variable, unwrapped
+
+__all__ = ["Model", "Sequential", "load_model"]
+
+keras = library()
+
+
+def _functional() -> type:
+    """Keras' class of models of a graph."""
+    tensor = keras.Input((1,))
+    return type(keras.Model(tensor, tensor))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Model(KerasNet, _functional()):  # type: ignore[misc]
+    """A model of a graph: ``Model(input, output)``.
+
+    Args:
+        input: a `Variable` made by `Input`, or several.
+        output: a `Variable`, or several.
+        name: of the model.
+
+    Raises:
+        UsageError: something else than variables.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        words = inspect.signature(_made).bind(*args, **kwargs).arguments
+        given = words.pop("words", {})
+        ends = [words.pop("input", given.pop("inputs", None)), words.pop("output", given.pop("outputs", None))]
+        if ends[0] is None or ends[1] is None:
+            raise UsageError("Model takes the beginning and the end of a graph: Model(input=..., output=...).")
+        anchor = unwrapped(ends[0])
+        super().__init__(anchor, unwrapped(ends[1], _first(anchor)), **words, **given)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """For Keras' files and ``clone_model``."""
+        config = super().get_compile_config()
+        return config and {**config, OURS: self._described()}
+
+    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+        """A model of the same layers, with their weights, that ends at the outputs of those named.
+
+        Args:
+            outputs: names of layers.
+
+        Raises:
+            UsageError: no layer has such a name.
+        """
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        ends = [graphs.tensor_named(self, name) for name in names]
+        return Model(self.input, ends[0] if len(ends) == 1 else ends)
+
+    def freeze_up_to(self, names: Sequence[str] | str) -> Model:
+        """Keeps the weights of the layers named, and of all that lies before them, as they are in training.
+
+        Raises:
+            UsageError: no layer has such a name.
+        """
+        for layer in graphs.upstream(self, [names] if isinstance(names, str) else list(names)):
+            layer.trainable = False
+        return self
+
+    def node(self, name: str) -> Any:
+        """The output of the layer of that name, as a `Variable`.
+
+        Raises:
+            UsageError: no layer has that name.
+        """
+        found = graphs.tensor_named(self, name)
+        return [Variable(node=one) for one in found] if isinstance(found, list) else Variable(node=found)
+
+    def to_model(self) -> Model:
+        """The model itself."""
+        return self
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Sequential(KerasNet, keras.Sequential):
+    """Layers one after the other: ``Sequential().add(Dense(8, input_shape=(4,))).add(Dense(2))``.
+
+    The first layer says the shape of a row with `input_shape`, or is an `InputLayer`.
+
+    Args:
+        layers: of the model.
+        name: of the model.
+    """
+
+    def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None, **words: Any) -> None:
+        super().__init__(None, name=name, **words)
+        for layer in layers or ():
+            self.add(layer)
+
+    def add(self, model: Any, rebuild: bool = True) -> Sequential:
+        """Appends a layer, or a model; returns the model.
+
+        Raises:
+            UsageError: it is no layer.
+        """
+        layer = unwrapped(model)
+        if not isinstance(layer, keras.layers.Layer) and not hasattr(layer, "_keras_history"):
+            raise UsageError(f"Sequential.add takes a layer or a model. Received: {model!r}")
+        shape = getattr(layer, "given_input_shape", None)
+        if not self._layers and shape is not None and not isinstance(shape, list):
+            super().add(keras.Input(shape))
+        super().add(layer, rebuild)
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """For Keras' files. What Keras has no words for is here: ``clone_model`` makes a ``keras.Sequential``."""
+        config = super().get_config()
+        return {**config, OURS: self._described()} if self.compiled else config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Sequential:
+        """The inverse of `get_config`."""
+        given = dict(config)
+        ours = given.pop(OURS, {})
+        made: Sequential = super().from_config(given, custom_objects)
+        made.__dict__[OURS] = ours
+        return made
+
+    def to_model(self) -> Model:
+        """The same layers as a `Model`.
+
+        Raises:
+            UsageError: the shape of a row is not known yet.
+        """
+        if not self.built or not self.inputs:
+            raise UsageError(
+                "the shape of a row is not known yet: give the first layer an input_shape, or build the model."
+            )
+        return Model(self.inputs[0], self.outputs[0])
+
+    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+        """As `Model.new_graph`."""
+        return self.to_model().new_graph(outputs)
+
+    def freeze_up_to(self, names: Sequence[str] | str) -> Sequential:
+        """As `Model.freeze_up_to`."""
+        self.to_model().freeze_up_to(names)
+        return self
+
+    def node(self, name: str) -> Any:
+        """As `Model.node`."""
+        return self.to_model().node(name)
+
+    def _graph(self) -> Any:
+        return self.to_model()
+
+
+def load_model(path: str, weight_path: str | None = None, trust: bool = False) -> Any:
+    """Reads a model that `save_model` has written.
+
+    Args:
+        path: of the file, or a URL.
+        weight_path: of a file with other weights.
+        trust: whether code of the user's that the file holds may run; see docs/keras_style.md.
+
+    Raises:
+        UsageError: it is no file of a model, or holds code.
+    """
+    import zoo.pipeline.api.autograd
+    import zoo.pipeline.api.keras.engine.torchloss
+    import zoo.pipeline.api.keras.layers  # noqa: F401  the classes that a file names
+
+    with warnings.catch_warnings():
+        # an optimizer that had no memory when it was saved: Keras says that it finds none
+        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+        model = files.load_model(path, safe_mode=not trust)
+    if weight_path is not None:
+        files.load_weights(model, weight_path)
+    return model
+
+
+def _made(input: Any = None, output: Any = None, name: str | None = None, **words: Any) -> None:
+    """What `Model` takes; Keras needs ``*args, **kwargs`` to see that a class is made like its own."""
+
+
+def _first(tensors: Any) -> Any:
+    return tensors[0] if isinstance(tensors, list | tuple) else tensors

@@ -1,0 +1,1 @@
+"""The Keras-style API in the words of Keras 2."""

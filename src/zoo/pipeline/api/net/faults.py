@@ -1,0 +1,19 @@
+"""What an error of Keras says, in one line.
+
+Owns: finding the cause among the paragraphs that Keras puts around it.
+Leaves: which layer it was (assembly, graph_net).
+"""
+
+from __future__ import annotations
+
+import re
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_AROUND = ("Exception encountered when calling", "Could not automatically infer", "Arguments received by")
+
+
+def reason(error: BaseException) -> str:
+    """The first line that tells the cause."""
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_AROUND)]
+    return told[0] if told else type(error).__name__

@@ -1,0 +1,56 @@
+"""Class numbers among the labels.
+
+Owns: their check, their type.
+Leaves: which criteria take class numbers (criteria).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.engine.errors import DataError
+
+
+@dataclass(frozen=True)
+class ClassNumbers:
+    """Checks a column of class numbers and makes it whole numbers.
+
+    Attributes:
+        column: for errors.
+        first: the number of the first class.
+        classes: how many the model has; None where nobody knows.
+        ignored: a number that is no class, and that the criterion leaves out.
+    """
+
+    column: str
+    first: int
+    classes: int | None
+    ignored: int | None = None
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """int64 of shape (rows,).
+
+        Raises:
+            DataError: numbers outside the classes, or fractions.
+        """
+        flat = values.reshape(len(values), -1)
+        if len(flat) and flat.shape[1] != 1:
+            raise DataError(f"column '{self.column}' should hold one class number in a row. It holds {flat.shape[1]}.")
+        numbers = flat.reshape(-1).astype(np.int64)
+        last = None if self.classes is None else self.first + self.classes - 1
+        wrong = (numbers != flat.reshape(-1)) | (numbers < self.first)
+        if last is not None:
+            wrong |= numbers > last
+        if self.ignored is not None:
+            wrong &= numbers != self.ignored
+        if wrong.any():
+            other = "1" if self.first == 0 else "0"
+            raise DataError(
+                f"column '{self.column}' must hold class numbers {self.first} .. {last or ''}: the criterion counts "
+                f"classes from {self.first}, and the model gives {self.classes or 'their'} scores. "
+                f"Found: {flat.reshape(-1)[wrong][0]}. "
+                f"Classes that count from {other} need {'-' if self.first == 0 else '+'} 1."
+            )
+        return numbers

@@ -1,0 +1,146 @@
+"""Parameters that the stages share, as Spark ML knows parameters.
+
+Owns: names, defaults' types, setters and getters.
+Leaves: what a stage does with them (nn_classifier).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from zoo.engine.errors import UsageError
+
+Names = str | list[str]
+
+
+def _columns(value: Any) -> Names:
+    """One column, or one for each input of the model."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence) and value and all(isinstance(name, str) for name in value):
+        return list(value)
+    raise TypeError(f"a column is a name, or a list of names. Received: {value!r}")
+
+
+def _at_least_one(value: Any) -> int:
+    number = TypeConverters.toInt(value)
+    if number < 1:
+        raise UsageError(f"a number of rows or epochs must be at least 1. Received: {value!r}")
+    return number
+
+
+class HasFeaturesCol(Params):
+    """The columns of the model's inputs."""
+
+    featuresCol: Param[Any] = Param(
+        Params._dummy(), "featuresCol", "columns of the model's inputs: one, or several", _columns
+    )
+
+    def setFeaturesCol(self, value: str | Sequence[str]) -> Self:
+        """Names them: one column, or one for each input of the model."""
+        return self._set(featuresCol=value)
+
+    def getFeaturesCol(self) -> Names:
+        """Their names."""
+        return self.getOrDefault(self.featuresCol)
+
+
+class HasLabelCol(Params):
+    """The columns of the targets."""
+
+    labelCol: Param[Any] = Param(Params._dummy(), "labelCol", "column of the target", _columns)
+
+    def setLabelCol(self, value: str | Sequence[str]) -> Self:
+        """Names it."""
+        return self._set(labelCol=value)
+
+    def getLabelCol(self) -> Names:
+        """Its name."""
+        return self.getOrDefault(self.labelCol)
+
+
+class HasPredictionCol(Params):
+    """The column of the predictions."""
+
+    predictionCol: Param[str] = Param(
+        Params._dummy(), "predictionCol", "column of the predictions", TypeConverters.toString
+    )
+
+    def setPredictionCol(self, value: str) -> Self:
+        """Names it."""
+        return self._set(predictionCol=value)
+
+    def getPredictionCol(self) -> str:
+        """Its name."""
+        return self.getOrDefault(self.predictionCol)
+
+
+class HasBatchSize(Params):
+    """Rows that the model gets at once."""
+
+    batchSize: Param[int] = Param(Params._dummy(), "batchSize", "rows at once, over all ranks", _at_least_one)
+
+    def setBatchSize(self, val: int) -> Self:
+        """Sets it; for training it is the rows of a step over all ranks."""
+        return self._set(batchSize=val)
+
+    def getBatchSize(self) -> int:
+        """How many."""
+        return self.getOrDefault(self.batchSize)
+
+
+class HasThreshold(Params):
+    """Where a model of one output has its border between classes."""
+
+    threshold: Param[float] = Param(
+        Params._dummy(), "threshold", "outputs above it are class 1", TypeConverters.toFloat
+    )
+
+    def setThreshold(self, val: float) -> Self:
+        """Sets it."""
+        return self._set(threshold=val)
+
+    def getThreshold(self) -> float:
+        """Its value."""
+        return self.getOrDefault(self.threshold)
+
+
+class HasOptimMethod(Params):
+    """The optimizer and its rate."""
+
+    optimMethod: Param[Any] = Param(Params._dummy(), "optimMethod", "the optimizer")
+    learningRate: Param[float] = Param(
+        Params._dummy(), "learningRate", "in place of the optimizer's own", TypeConverters.toFloat
+    )
+    learningRateDecay: Param[float] = Param(
+        Params._dummy(), "learningRateDecay", "in place of the optimizer's own", TypeConverters.toFloat
+    )
+
+    def setOptimMethod(self, val: Any) -> Self:
+        """Sets it: of `zoo.orca.learn.optimizers`, its name, or one of Keras or torch for their models."""
+        return self._set(optimMethod=val)
+
+    def getOptimMethod(self) -> Any:
+        """The optimizer; plain SGD where none was given."""
+        from zoo.engine.optim import SGD
+
+        return self.getOrDefault(self.optimMethod) if self.isDefined(self.optimMethod) else SGD()
+
+    def setLearningRate(self, val: float) -> Self:
+        """Sets the rate, whatever the optimizer says."""
+        return self._set(learningRate=val)
+
+    def getLearningRate(self) -> float | None:
+        """The rate; None where the optimizer says it."""
+        return self.getOrDefault(self.learningRate) if self.isDefined(self.learningRate) else None
+
+    def setLearningRateDecay(self, val: float) -> Self:
+        """Sets the decay: the rate of update n is lr / (1 + n * decay)."""
+        return self._set(learningRateDecay=val)
+
+    def getLearningRateDecay(self) -> float | None:
+        """The decay; None where the optimizer says it."""
+        return self.getOrDefault(self.learningRateDecay) if self.isDefined(self.learningRateDecay) else None
