@@ -27,7 +27,7 @@ HERE = keras.backend.backend()
 
 
 def test_only_tensorflows_greetings_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
-    with process._without_greetings():
+    with process.without_greetings():
         os.write(2, b"I0000 00:00:1 cpu_feature_guard.cc:227] optimized\nsomebody else's line\n")
         os.write(2, b"To enable the following instructions: AVX\n")
     assert capfd.readouterr().err == "somebody else's line\n"

@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -47,8 +47,8 @@ def begin(backend: str, threads: int = 0, inter_threads: int = 1) -> ModuleType:
     _refuse_another(backend)
     if threads:
         _LIMITS[backend](threads, inter_threads)
-    require(backend, extra=BACKENDS[backend], because=f"the Keras model computes with {backend}")
-    with _variable("KERAS_BACKEND", backend):
+    with _quietly(backend), _variable("KERAS_BACKEND", backend):
+        require(backend, extra=BACKENDS[backend], because=f"the Keras model computes with {backend}")
         keras = require("keras", extra="keras", because="the model is a Keras model")
     _refuse_another(backend)  # a keras.json, or a plug-in, may have had another word
     if backend == "tensorflow" and process.builds_graphs():
@@ -100,6 +100,12 @@ def _refuse_another(backend: str) -> None:
             "every program and notebook that shares these processes, or give Spark fresh Python workers with "
             "spark.python.worker.reuse=false."
         )
+
+
+def _quietly(backend: str) -> AbstractContextManager[None]:
+    """Without TensorFlow's greetings, where it is about to be imported."""
+    greets = backend == "tensorflow" and "keras" not in sys.modules
+    return process.without_greetings() if greets else nullcontext()
 
 
 @contextmanager

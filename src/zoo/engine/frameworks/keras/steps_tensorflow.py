@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -87,7 +88,10 @@ class CompiledSteps:
         if self._model.compiled and self._model.run_eagerly:
             return function
         jit = bool(self._model.compiled and self._model.jit_compile)
-        compiled: Callable[..., Any] = tf.function(function, reduce_retracing=True, jit_compile=jit, autograph=False)
+        # TensorFlow counts how often a method is traced, over all objects, and warns. A partial is counted by itself.
+        compiled: Callable[..., Any] = tf.function(
+            partial(function), reduce_retracing=True, jit_compile=jit, autograph=False
+        )
         return compiled
 
     def _called(self, function: Any, *given: Any) -> Any:

@@ -59,7 +59,7 @@ def begin(intra: int, inter: int) -> None:
         intra: threads that share one operation.
         inter: operations that run side by side.
     """
-    with _without_greetings():
+    with without_greetings():
         tensorflow = library()
         with suppress(RuntimeError):
             tensorflow.config.threading.set_intra_op_parallelism_threads(intra)
@@ -89,12 +89,15 @@ def clear_generated_files() -> None:
 
 
 @contextmanager
-def _without_greetings() -> Iterator[None]:
+def without_greetings() -> Iterator[None]:
     """Leaves out what TensorFlow's C++ writes to standard error at its start, about processors and CUDA.
 
     No setting silences it, and each rank would say it again. Everything else that is written meanwhile is written
     behind it.
     """
+    if sys.stderr is None:  # a program without one
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with os.fdopen(os.memfd_create("zoo-stderr"), "w+b") as caught:

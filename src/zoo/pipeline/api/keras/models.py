@@ -7,7 +7,6 @@ Leaves: what both can do (engine.topology).
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -182,10 +181,7 @@ def load_model(path: str, weight_path: str | None = None, trust: bool = False) -
     import zoo.pipeline.api.keras.engine.torchloss
     import zoo.pipeline.api.keras.layers  # noqa: F401  the classes that a file names
 
-    with warnings.catch_warnings():
-        # an optimizer that had no memory when it was saved: Keras says that it finds none
-        warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-        model = files.load_model(path, safe_mode=not trust)
+    model = files.load_model(path, safe_mode=not trust)
     if weight_path is not None:
         files.load_weights(model, weight_path)
     return model

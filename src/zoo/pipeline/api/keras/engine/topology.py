@@ -6,6 +6,7 @@ Leaves: training (course), gradients (backprop), the graph (graphs), the two kin
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -257,11 +258,12 @@ class KerasNet(ZooKerasLayer):
         """Prints the layers, the shapes of their outputs, and how many weights they have.
 
         Args:
-            line_length: of a line, in characters.
+            line_length: of a line, in characters; no longer than the terminal is wide, where its end would be cut off.
             positions: where columns end, as shares of it; by default those of Keras.
             **words: further arguments of ``keras.Model.summary``.
         """
-        super().summary(line_length=line_length, positions=positions, **words)  # type: ignore[misc]
+        shown = min(line_length, shutil.get_terminal_size().columns)
+        super().summary(line_length=shown, positions=positions, **words)  # type: ignore[misc]
 
     # --- files -------------------------------------------------------------------------------------------------------
 
