@@ -149,6 +149,23 @@ def test_one_plain_line_an_epoch_with_its_validation() -> None:
     ]
 
 
+def test_in_a_notebook_the_lines_are_output_and_no_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    out, error = kernels(), kernels()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", error)
+    sink = ConsoleSink()
+    for event in TWO_EPOCHS:
+        sink.put(event)
+    assert (len(out.getvalue().splitlines()), error.getvalue()) == (2, "")
+    redirected = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", redirected)
+    sink = ConsoleSink()
+    for event in TWO_EPOCHS:
+        sink.put(event)
+    assert (len(out.getvalue().splitlines()), len(redirected.getvalue().splitlines())) == (2, 2)
+
+
 def test_validation_within_an_epoch_is_told_on_its_line() -> None:
     events = [TWO_EPOCHS[0], steps(0, 2), Validated(0, 2, {"AUC": 0.75}), steps(0, 4), ended(1), ended(2)]
     assert spoken(events) == [

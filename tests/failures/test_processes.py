@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from broken_models import WORDS, Line, estimator, rows
 from fields import Field
 
+from zoo.engine.clusters.spark.tasks import Stage
 from zoo.engine.errors import RankLost, RankStalled, StorageFailed
 from zoo.engine.events.console import ConsoleSink
 
@@ -97,6 +99,20 @@ def test_ctrl_c_ends_a_gang_inside_spark(on_spark: Field, monkeypatch: pytest.Mo
     monkeypatch.setattr("zoo.orca.learn.listeners.ConsoleSink", Interrupts)
     with pytest.raises(KeyboardInterrupt):
         estimator(AtStep(1, stuck), workers_per_node=2).fit(on_spark.keep(rows()), epochs=1, **WORDS)
+
+
+def test_a_stage_whose_gang_ends_early_is_cancelled(on_spark: Field, spark: Any) -> None:
+    def patient(batches: Iterator[Any]) -> Iterator[Any]:
+        time.sleep(60)
+        yield from batches
+
+    stage = Stage(spark, spark.range(0, 1, 1, 1).mapInArrow(patient, "id long"))
+    with pytest.raises(KeyboardInterrupt), stage:
+        tracker, until = spark.sparkContext.statusTracker(), time.monotonic() + 60
+        while not tracker.getActiveStageIds() and time.monotonic() < until:
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+    assert stage.ended and "cancelled" in str(stage._error), stage._error
 
 
 PROGRAM = """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from bigdlfiles import GOLDEN, box, encoded, m, seq
 from zoo.engine import session
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.keras_estimator import make_estimator
+from zoo.pipeline.api.keras.layers import Dense
+from zoo.pipeline.api.keras.models import Sequential
 from zoo.pipeline.api.net import GraphNet, Net
 from zoo.pipeline.api.variable import Variable
 
@@ -151,6 +156,26 @@ def test_predictions_on_spark_are_an_rdd(on_spark):
     x, expected = known("resnet_graph")
     rows = loaded("resnet_graph").predict(x).collect()
     np.testing.assert_allclose(np.stack(rows), expected, atol=1e-4)
+
+
+READER = """
+import sys
+from zoo.pipeline.api.net import Net
+net = Net.load(sys.argv[1])
+part = net.new_graph(["hidden"]).freeze_up_to(["hidden"])
+print(type(net).__name__, part.output_shape, len(part.trainable_weights))
+"""
+
+
+def test_a_keras_style_file_is_read_by_a_fresh_process_that_says_nothing_else(tmp_path):
+    model = Sequential().add(Dense(3, input_shape=(4,), name="hidden")).add(Dense(2))
+    model.compile("adam", "mse")
+    path = model.save_model(str(tmp_path / "model.keras"))
+    done = subprocess.run(
+        [sys.executable, "-c", READER, path], capture_output=True, text=True, timeout=100, check=False,
+        env=os.environ | {"KERAS_BACKEND": keras.backend.backend(), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("Sequential (None, 3) 0\n", "")
 
 
 @pytest.mark.parametrize("name", FILES)

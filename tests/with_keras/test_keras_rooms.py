@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -31,6 +32,25 @@ def test_only_tensorflows_greetings_are_left_out(capfd: pytest.CaptureFixture[st
         os.write(2, b"I0000 00:00:1 cpu_feature_guard.cc:227] optimized\nsomebody else's line\n")
         os.write(2, b"To enable the following instructions: AVX\n")
     assert capfd.readouterr().err == "somebody else's line\n"
+
+
+@pytest.mark.skipif(HERE != "tensorflow", reason="TensorFlow traces")
+def test_tensorflow_does_not_warn_of_the_first_trace_of_each_of_many_models() -> None:
+    import tensorflow as tf
+
+    from zoo.engine.frameworks.keras import steps_tensorflow as steps
+
+    said: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    tf.get_logger().addHandler(listener)
+    try:
+        for _ in range(6):
+            model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+            steps.CompiledSteps(Passes(model)).predict(np.zeros((3, 2), "float32"))
+    finally:
+        tf.get_logger().removeHandler(listener)
+    assert said == []
 
 
 def test_a_variable_is_for_the_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,7 +274,7 @@ def test_forward_drops_out_in_training_only() -> None:
     assert (model.set_training_status().forward(np.ones((50, 4), "float32")) == 0).any()
 
 
-def test_the_graph_is_shown_by_tensorboard(tmp_path: Path, capsys: Any) -> None:
+def test_the_graph_is_shown_by_tensorboard(tmp_path: Path) -> None:
     from zoo.engine.events.tensorboard import _events_of
 
     graph().save_graph_topology(str(tmp_path))
@@ -283,9 +283,15 @@ def test_the_graph_is_shown_by_tensorboard(tmp_path: Path, capsys: Any) -> None:
     assert [(n.name, n.op, list(n.input)) for n in drawn[0].node] == [
         ("given", "InputLayer", []), ("hidden", "Dense", ["given"]), ("scores", "Dense", ["hidden"]),
     ]  # fmt: skip
-    graph().summary()
-    sequential().summary(line_length=80)
-    assert "hidden" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line_length", [120, 60])
+def test_a_summary_has_all_its_columns(monkeypatch: pytest.MonkeyPatch, capsys: Any, line_length: int) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    sequential().summary(line_length=line_length)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("Layer (type)" in line and "Param #" in line for line in lines)
+    assert any("hidden" in line and line.endswith("│") for line in lines)
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

@@ -71,11 +71,12 @@ class ConsoleSink:
         epoch 2/5  loss 0.1234  12,345 rows/s  val_Accuracy 0.98
 
     Args:
-        stream: where to write; standard error by default.
+        stream: where to write; by default standard error, in a notebook standard output: a notebook paints what comes
+            from standard error as if it were wrong.
     """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
-        stream = sys.stderr if stream is None else stream
+        stream = _screen() if stream is None else stream
         self._view: View = LiveView(stream) if _can_move(stream) else PlainView(stream)
         self._run = RunStarted("fit", 1, None, None, 0, None)
         self._epoch = _Epoch(None)
@@ -240,6 +241,12 @@ class _Epoch:
             return None
         step_seconds = sum(each.seconds for each in self._recent) / sum(len(each.losses) for each in self._recent)
         return max(0.0, ((epochs - event.epoch) * self.steps - event.step_in_epoch) * step_seconds)
+
+
+def _screen() -> IO[str]:
+    """Where a person looks: a notebook's kernel (ipykernel) has streams of its own."""
+    notebook = all(type(stream).__module__.startswith("ipykernel.") for stream in (sys.stdout, sys.stderr))
+    return sys.stdout if notebook else sys.stderr
 
 
 def _can_move(stream: IO[str]) -> bool:

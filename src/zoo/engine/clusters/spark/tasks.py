@@ -85,6 +85,39 @@ class Tasks:
             self._session.sparkContext._jsc.sc().killTaskAttempt(reference, False, "it does not answer")
 
 
+class Tag:
+    """Marks the jobs of one thread, for another thread to cancel them.
+
+    A SparkSession finds only the tags of the thread that asks (Spark 4.0 to 4.3), but for Spark Connect's. Those of a
+    SparkContext are found by all threads.
+    """
+
+    def __init__(self, session: SparkSession, name: str) -> None:
+        self._session, self._name = session, f"{name}-{secrets.token_hex(8)}"
+        self._connect = connect.is_connect(session)
+
+    def put(self) -> None:
+        """Upon the jobs that this thread starts from now on."""
+        if self._connect:
+            self._session.addTag(self._name)
+        else:
+            self._session.sparkContext.addJobTag(self._name)
+
+    def take_away(self) -> None:
+        """From this thread."""
+        if self._connect:
+            self._session.removeTag(self._name)
+        else:
+            self._session.sparkContext.removeJobTag(self._name)
+
+    def cancel(self) -> None:
+        """Ends the jobs that have it and run now."""
+        if self._connect:
+            self._session.interruptTag(self._name)
+        else:
+            self._session.sparkContext.cancelJobsWithTag(self._name)
+
+
 @contextmanager
 def wanting(session: SparkSession, more: int) -> Iterator[None]:
     """Tasks that wait for slots and then end, where executors come only as tasks wait (dynamic allocation).
@@ -100,10 +133,10 @@ def wanting(session: SparkSession, more: int) -> Iterator[None]:
     if more < 1 or connect.is_connect(session) or not allocates(session):
         yield
         return
-    tag, over = f"zoo-scouts-{secrets.token_hex(8)}", threading.Event()
+    tag, over = Tag(session, "zoo-scouts"), threading.Event()
 
     def wait() -> None:
-        session.addTag(tag)
+        tag.put()
         with suppress(Exception):  # cancelled behind the gang
             while not over.wait(_SCOUT_SECONDS):
                 session.range(0, more, 1, more).write.format("noop").mode("overwrite").save()
@@ -115,7 +148,7 @@ def wanting(session: SparkSession, more: int) -> Iterator[None]:
     finally:
         over.set()
         for _ in range(int(_END_SECONDS / _SCOUT_SECONDS)):  # again, where a job begins in between
-            session.interruptTag(tag)
+            tag.cancel()
             thread.join(_SCOUT_SECONDS)
             if not thread.is_alive():
                 break
@@ -140,7 +173,7 @@ class Stage:
         from pyspark import InheritableThread
 
         self._session = session
-        self._tag = f"zoo-gang-{secrets.token_hex(8)}"
+        self._tag = Tag(session, "zoo-gang")
         self._ranks = ranks
         self._error: BaseException | None = None
         self._ended = threading.Event()
@@ -179,17 +212,17 @@ class Stage:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not self._ended.wait(1.0):
-            self._session.interruptTag(self._tag)
+            self._tag.cancel()
         self._thread.join(_END_SECONDS)
 
     def _run(self) -> None:
-        self._session.addTag(self._tag)
+        self._tag.put()
         try:
             self._ranks.collect()
         except BaseException as error:  # noqa: BLE001  told by the board; whatever it is, it must not end in a thread's traceback
             self._error = error
         finally:
-            self._session.removeTag(self._tag)
+            self._tag.take_away()
             self._ended.set()
 
 
