@@ -106,12 +106,16 @@ def test_a_stage_whose_gang_ends_early_is_cancelled(on_spark: Field, spark: Any)
         time.sleep(60)
         yield from batches
 
+    def interrupted() -> None:
+        with stage:
+            tracker, until = spark.sparkContext.statusTracker(), time.monotonic() + 60
+            while not tracker.getActiveStageIds() and time.monotonic() < until:
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
     stage = Stage(spark, spark.range(0, 1, 1, 1).mapInArrow(patient, "id long"))
-    with pytest.raises(KeyboardInterrupt), stage:
-        tracker, until = spark.sparkContext.statusTracker(), time.monotonic() + 60
-        while not tracker.getActiveStageIds() and time.monotonic() < until:
-            time.sleep(0.05)
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert stage.ended and "cancelled" in str(stage._error), stage._error
 
 

@@ -88,7 +88,7 @@ class Tasks:
 class Tag:
     """Marks the jobs of one thread, for another thread to cancel them.
 
-    A SparkSession finds only the tags of the thread that asks (Spark 4.0 to 4.3), but for Spark Connect's. Those of a
+    A SparkSession finds only tags of the thread that asks (seen with Spark 4.3), but for Spark Connect's; those of a
     SparkContext are found by all threads.
     """
 
