@@ -62,7 +62,9 @@ def sheet(
         axis.imshow(picture[:, :, ::-1])
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         if titles:
-            axis.set_title(titles[at], fontsize=8, pad=3, color="tab:red" if marked and marked[at] else "black")
+            axis.set_title(
+                titles[at], fontsize=8, pad=3, loc="left", color="tab:red" if marked and marked[at] else "black"
+            )
     if heading:
         figure.suptitle(heading, fontsize=10)
     return Sheet(figure)
