@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -126,3 +128,19 @@ def test_without_onnxruntime_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependency, match=r"openzoo\[onnx\]"):
         Net.load_onnx(str(tmp_path / "m.onnx"))
+
+
+def test_onnxruntime_tells_its_makers_nothing(tmp_path):
+    pytest.importorskip("onnxruntime")
+    path, _ = onnx_file(tmp_path / "m.onnx")
+    own = tmp_path / "own"
+    own.mkdir()
+    program = (
+        f"import os; from zoo.pipeline.api.net import Net; Net.load_onnx({str(path)!r}); print(sorted(os.environ))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "TMPDIR": str(own)}, capture_output=True, text=True, timeout=100
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(own.iterdir()) == []
+    assert "TELEMETRY" not in done.stdout
