@@ -19,6 +19,7 @@ from zoo.engine.contracts import Collective, Rank, State
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.errors import NotPicklable, UsageError
 from zoo.engine.frameworks.keras import backends, travel
+from zoo.engine.frameworks.keras.freezing import without_optimizer
 from zoo.engine.frameworks.keras.structures import Structure, zeros_like
 from zoo.engine.frameworks.tensorflow.process import Threads
 from zoo.engine.jobs import Columns
@@ -105,7 +106,7 @@ class KerasSpec:
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
-        learned = None if self.learned is None else _without_optimizer(self.learned)
+        learned = None if self.learned is None else without_optimizer(self.learned)
         return self._with(columns=columns, clip=None, callbacks=(), optimizer=None, learned=learned)
 
     def weighing(
@@ -352,10 +353,6 @@ class KerasSpec:
             raise UsageError("the model was compiled without a loss: model.compile(optimizer=..., loss=...).")
         if self.optimizer is None and model.optimizer is None:
             raise UsageError("the model was compiled without an optimizer: model.compile(optimizer='adam', ...).")
-
-
-def _without_optimizer(state: State) -> State:
-    return replace(state, arrays={name: a for name, a in state.arrays.items() if not name.startswith("optimizer/")})
 
 
 def _arrive(payload: bytes) -> KerasSpec:

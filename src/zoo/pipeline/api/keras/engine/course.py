@@ -6,8 +6,10 @@ Leaves: the work (zoo.orca.learn.keras_estimator), what data are (zoo.engine.dat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ class Course:
     def __init__(self, model: Any, optimizer: Optimizer | None = None, metrics: Any = ()) -> None:
         self._model = model
         self.optimizer = optimizer
-        self.metrics = tuple(metrics)
+        self.metrics = _told_apart(metrics)
         self._settings: dict[str, Callable[[KerasEstimator], None]] = {}
         self._model_dir: str | None = None
         self._estimator: KerasEstimator | None = None
@@ -60,9 +62,9 @@ class Course:
     def estimator(self) -> KerasEstimator:
         """The estimator of the model, made when it is first needed."""
         if self._estimator is None:
-            own = [one for one in self.metrics if one != LOSS and not _of_keras(one)]
+            own = {one.name: one for one in self.metrics if one != LOSS and not _of_keras(one)}
             self._estimator = make_estimator(
-                self._model, metrics=own, model_dir=self._model_dir, optimizer=self.optimizer
+                self._model, metrics=[*own.values()], model_dir=self._model_dir, optimizer=self.optimizer
             )
             for tell in self._settings.values():
                 tell(self._estimator)
@@ -80,10 +82,7 @@ class Course:
         self._check_compiled()
         with _place(distributed):
             found = self.estimator.evaluate(data, **words)
-        asked = self.metrics or (LOSS,)
-        own = [name for name in found if name != LOSS][-sum(one != LOSS and not _of_keras(one) for one in asked) :]
-        values = iter(found[name] for name in own)
-        return [found[LOSS] if one == LOSS else found[one.name] if _of_keras(one) else next(values) for one in asked]
+        return [found[LOSS if one == LOSS else one.name] for one in self.metrics or (LOSS,)]
 
     def predict(self, data: Any, distributed: bool, **words: Any) -> Any:
         """The outputs; of arrays on the cluster an RDD with one for each row."""
@@ -151,6 +150,20 @@ def classes(predicted: Any, zero_based: bool) -> Any:
     if hasattr(predicted, "map"):
         return predicted.map(of_row)
     return np.array([of_row(row) for row in predicted], np.int64)
+
+
+def _told_apart(metrics: Iterable[Any]) -> tuple[Any, ...]:
+    """Metrics with names of their own, by which their values are found; of equal ones all have the same."""
+    held: dict[str, Any] = {}
+    found = []
+    for one in metrics:
+        if one == LOSS or _of_keras(one):
+            found.append(one)
+            continue
+        numbered = (one if n == 1 else replace(one, name=f"{one.name}_{n}") for n in itertools.count(1))
+        own = next(named for named in numbered if held.setdefault(named.name, named) == named)
+        found.append(own)
+    return tuple(found)
 
 
 def _cut(arrays: Any, rows: slice) -> Any:

@@ -107,7 +107,7 @@ class KerasNet(ZooKerasLayer):
         metrics = [next(left) if one is None else one for one in asked]
         optimizer = words.pop("optimizer")
         self.compile(made(ours.get("optimizer")) or optimizer, words.pop("loss"), metrics, **words)
-        if self.built:  # type: ignore[attr-defined]
+        if self.built and self._course.optimizer is None:  # type: ignore[attr-defined]  # else ours has the memory
             self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
     def fit(
@@ -320,8 +320,11 @@ class KerasNet(ZooKerasLayer):
         for name in asked:
             if name not in layers:
                 raise graphs.unknown(name, layers)
-        if trainable:
-            self.trainable = True if names is None else self.trainable  # type: ignore[has-type]
+        if trainable and not self.trainable:  # type: ignore[has-type]  # a model frozen by Keras' word trains nothing
+            found = {name: layer.trainable for name, layer in layers.items()}
+            self.trainable = True  # says so to all layers
+            for name, layer in layers.items():
+                layer.trainable = found[name]
         for name in asked:
             layers[name].trainable = trainable
         return self
