@@ -78,6 +78,7 @@ class Estimator:
         self._position: dict[str, Any] = {}
         self._loaded = False
         self._state: Any = None
+        self._failed = False
         self._clip: ConstantClip | NormClip | None = None
         self._summaries: tuple[str, str] | None = None
         self._schema: tuple[columns.ArraySpec, ...] = ()
@@ -183,7 +184,7 @@ class Estimator:
             end=end_of(start, epochs, max_steps, end_trigger),
             epochs=None if epochs is None else start.epoch + epochs,
             start=start,
-            state=self._state,
+            state=self._state if self._failed or self._state is None else self._spec.refreshed(self._state),
             seed=self._seed,
             shuffle=shuffle,
             metrics=self._measured(train.columns, self._metrics) if VALID in shards else (),
@@ -204,7 +205,9 @@ class Estimator:
         )
         fewest, most = workers_of(workers, self._world(cluster))
         with self._listening(reporting=True) as sink:
+            self._failed = True  # a model that training in this process left half-way goes back to the last state
             trained = run.fit(job, shards, cluster, fewest, sink, most)
+            self._failed = False
         self._spec, self._progress, self._state, self._loaded = job.spec, trained.progress, trained.state, False
         self._position = job.position(trained.progress)
         return [dict(stats) for stats in trained.epochs]

@@ -189,6 +189,13 @@ class KerasSpec:
             optimizer.build(model.trainable_variables)
         states.give(state, model, optimizer)
 
+    def refreshed(self, state: State) -> State:
+        """The state with the weights that the model has by now: the program may have set them since `absorb`."""
+        from zoo.engine.frameworks.keras import state as states
+
+        model = self.model if _is_model(self.model) else self._made
+        return state.with_weights(states.take(model).arrays) if model is not None and model.built else state
+
     def get_model(self) -> Any:
         """The user's own model object, or the one that the creator makes, with the state absorbed last."""
         if _is_model(self.model):

@@ -81,11 +81,14 @@ class Course:
         """The values of the metrics in their order; the loss alone where there are none."""
         self._check_compiled()
         with _place(distributed):
+            self._check_shapes(data, words)
             found = self.estimator.evaluate(data, **words)
         return [found[LOSS if one == LOSS else one.name] for one in self.metrics or (LOSS,)]
 
     def predict(self, data: Any, distributed: bool, **words: Any) -> Any:
         """The outputs; of arrays on the cluster an RDD with one for each row."""
+        if problems := _inputs_differ(self._model, data):
+            raise UsageError.listing(problems)
         with _place(distributed):
             found = self.estimator.predict(data, **words)
             return as_rdd(found) if distributed and _are_arrays(found) else found
@@ -96,6 +99,8 @@ class Course:
 
     def _check_shapes(self, data: Any, words: dict[str, Any]) -> None:
         """Refuses labels that the loss does not take, and inputs that the model does not, before anything starts."""
+        if isinstance(data, tuple) and (found := _inputs_differ(self._model, data[0])):
+            raise UsageError.listing(found)
         given = {name: words[name] for name in ("feature_cols", "label_cols") if name in words}
         schema = self.estimator.data_schema(data, **given)
         loss, model = self._model.loss, self._model
@@ -109,6 +114,8 @@ class Course:
         ]
         if isinstance(loss, LossFunction) and len(outputs) == 1:
             problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
+            if isinstance(data, tuple) and isinstance(data[1], np.ndarray) and not problems:
+                problems += filter(None, [loss.check_values(data[1], outputs[0])])
         if problems:
             raise UsageError.listing(problems)
 
@@ -184,6 +191,26 @@ def _are_arrays(found: Any) -> bool:
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
     return [tuple(tensor.shape)[1:] for tensor in tensors or ()]
+
+
+def _inputs_differ(model: Any, x: Any) -> list[str]:
+    """Why arrays are no inputs of a model whose shapes are known; nothing of other data."""
+    arrays = list(x) if isinstance(x, list | tuple) else [x]
+    inputs = _shapes(getattr(model, "inputs", None)) if model.built else []
+    if not inputs or not all(isinstance(one, np.ndarray) and one.ndim for one in arrays):
+        return []
+    if len(arrays) != len(inputs):
+        told = ", ".join(str(shape) for shape in inputs)
+        return [
+            f"the model '{model.name}' has {len(inputs)} inputs, of the shapes {told} without the batch. "
+            f"Received: {len(arrays)} arrays"
+        ]
+    return [
+        f"input {number} of the model '{model.name}' has the shape {wanted}, without the batch. Received: an array "
+        f"{array.shape}, whose rows have {array.shape[1:]}"
+        for number, (wanted, array) in enumerate(zip(inputs, arrays, strict=True))
+        if not _may_be(array.shape[1:], wanted)
+    ]
 
 
 def _may_be(found: Any, wanted: tuple[int | None, ...]) -> bool:
