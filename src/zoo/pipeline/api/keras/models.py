@@ -50,7 +50,18 @@ class Model(KerasNet, _functional()):  # type: ignore[misc]
         if ends[0] is None or ends[1] is None:
             raise UsageError("Model takes the beginning and the end of a graph: Model(input=..., output=...).")
         anchor = unwrapped(ends[0])
-        super().__init__(anchor, unwrapped(ends[1], _first(anchor)), **words, **given)
+        tensors = unwrapped(ends[1], _first(anchor))
+        for one in keras.tree.flatten([anchor, tensors]):
+            if not isinstance(one, keras.KerasTensor):
+                raise UsageError(f"Model takes what Input(...) gives, and layers applied to it. Received: {one!r}")
+        try:
+            super().__init__(anchor, tensors, **words, **given)
+        except ValueError as error:
+            if "not connected" not in str(error):
+                raise
+            raise UsageError(
+                f"an output of the model needs an input that the model was not given. Inputs: {ends[0]!r}"
+            ) from error
 
     def get_compile_config(self) -> dict[str, Any]:
         """For Keras' files and ``clone_model``."""

@@ -76,6 +76,9 @@ class LossFunction(keras.losses.Loss):
         """For Keras' files."""
         return {"name": self.name, **self._options}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._options.items())})"
+
 
 @dataclass(frozen=True)
 class TorchCriterion:
