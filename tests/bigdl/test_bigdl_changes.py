@@ -11,6 +11,7 @@ from zoo.bigdl.nn.layer import Linear, ReLU, Sequential
 from zoo.bigdl.optim.optimizer import SGD, MaxEpoch, Optimizer
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.pytorch import Estimator
+from zoo.orca.learn.rows import LocalRows
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(12, 4)).astype("float32")
@@ -53,8 +54,20 @@ def test_a_layer_that_cannot_take_its_input_is_named() -> None:
 
 
 def test_a_model_prints_what_a_program_said_of_it() -> None:
-    model = Sequential().add(Linear(4, 3).set_name("fc1")).add(Linear(3, 2, with_bias=False, init_weight=np.ones((2, 3))))
+    model = (
+        Sequential().add(Linear(4, 3).set_name("fc1")).add(Linear(3, 2, with_bias=False, init_weight=np.ones((2, 3))))
+    )
     assert str(model).splitlines()[1:3] == [
         "  (0): Linear 'fc1'(input_size=4, output_size=3)",
         "  (1): Linear(input_size=3, output_size=2, with_bias=False, init_weight=array(2, 3))",
     ]
+
+
+def test_classes_of_an_rdd_are_an_rdd(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Linear(4, 3)
+    outputs = model.predict(X)
+    monkeypatch.setattr(type(model), "predict", lambda *_: LocalRows(list(outputs)))
+    assert model.predict_class("an RDD").collect() == (outputs.argmax(1) + 1).tolist()
+    monkeypatch.setattr(type(model), "predict", lambda *_: [outputs, outputs])
+    with pytest.raises(UsageError, match="one output"):
+        model.predict_class("an RDD")

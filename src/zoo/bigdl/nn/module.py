@@ -64,7 +64,9 @@ class Layer(nn.Module):
             return self.compute(given)
         except (RuntimeError, IndexError) as error:
             if not getattr(error, "__notes__", None):  # the innermost layer is the one that could not
-                error.add_note(f"This was {type(self).__name__} '{self.name()}', given the shape {activities.told(given)}.")
+                error.add_note(
+                    f"This was {type(self).__name__} '{self.name()}', given the shape {activities.told(given)}."
+                )
             raise
 
     def compute(self, x: Any) -> Any:
@@ -106,9 +108,20 @@ class Layer(nn.Module):
 
         return predicted(self, features, batch_size)
 
-    def predict_class(self, features: Any, batch_size: int = 32) -> np.ndarray:
-        """The class with the highest output in each row, counted from 1; of arrays."""
-        return np.asarray(np.argmax(self.predict(features, batch_size), axis=-1) + 1)
+    def predict_class(self, features: Any, batch_size: int = 32) -> Any:
+        """The class with the highest output in each row, counted from 1: an array for arrays, an RDD for an RDD.
+
+        Raises:
+            UsageError: other data, or a model of several outputs.
+        """
+        found = self.predict(features, batch_size)
+        if isinstance(found, np.ndarray):
+            return np.asarray(np.argmax(found, axis=-1) + 1)
+        if not hasattr(found, "map"):
+            raise UsageError(
+                f"predict_class takes arrays or an RDD, of a model with one output. predict gave: {type(found).__name__}"
+            )
+        return found.map(_class_of)
 
     def _on_arrays(self, given: Any) -> Any:
         tensors = activities.to_tensors(given)
@@ -265,6 +278,10 @@ class Layer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
+
+
+def _class_of(output: Any) -> int:
+    return int(np.argmax(output)) + 1
 
 
 def _unused_name(kind: str) -> str:

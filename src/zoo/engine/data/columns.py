@@ -390,8 +390,8 @@ def _from_objects(name: str, values: np.ndarray) -> tuple[pa.Field, pa.Array | p
     """str, bytes, datetime64, and what else Arrow recognises in Python objects."""
     if values.ndim > 1:
         raise UsageError(
-            f"'{name}' is an array of {values.dtype} of shape {values.shape}; only one axis can be kept, unless it is "
-            "of numbers: give an array of numbers (array.astype('float32')), or one of one axis for each column."
+            f"'{name}' is an array of {values.dtype} of shape {values.shape}; only one axis can be kept. Of numbers more "
+            "can: array.astype('float32')."
         )
     source = values.astype("datetime64[us]") if values.dtype.kind == "M" else values.astype(object)
     try:

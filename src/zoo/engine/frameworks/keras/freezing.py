@@ -28,7 +28,7 @@ def renew_optimizer(model: Any) -> None:
     """Gives the model an optimizer without memory, where its own was built for other weights than it trains now."""
     optimizer = getattr(model, "optimizer", None)
     known = tuple(getattr(optimizer, "_trainable_variables", ()))
-    if known and optimizer.built and differ(known, trained_weights(model)):
+    if optimizer is not None and known and differ(known, trained_weights(model)):
         model.optimizer = type(optimizer).from_config(optimizer.get_config())
 
 

@@ -17,7 +17,7 @@ import cloudpickle
 
 from zoo.engine.contracts import Collective, Rank, State
 from zoo.engine.data.columns import ArraySpec
-from zoo.engine.errors import NotPicklable, UsageError
+from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, travel
 from zoo.engine.frameworks.keras.freezing import without_optimizer
 from zoo.engine.frameworks.keras.structures import Structure, zeros_like
@@ -255,7 +255,7 @@ class KerasSpec:
             payload: bytes = cloudpickle.dumps((values, packed))
         except Exception:  # any class may refuse in its own way: it is looked for by name
             for name, value in values.items():
-                _check_travels(name, value)
+                travel.check(name, value)
             raise
         return payload
 
@@ -368,16 +368,6 @@ def _arrive(payload: bytes) -> KerasSpec:
     spec = KerasSpec(**values)
     spec._packed = packed
     return spec
-
-
-def _check_travels(name: str, value: Any) -> None:
-    try:
-        cloudpickle.dumps(value)
-    except Exception as error:  # any class may refuse in its own way
-        raise NotPicklable(
-            f"{name} ({type(value)}) cannot travel to another process: {error}. Make what it holds inside a creator "
-            "function, model_creator(config), which runs on the worker."
-        ) from error
 
 
 def _is_model(thing: Any) -> bool:
