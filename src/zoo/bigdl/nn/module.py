@@ -118,9 +118,8 @@ class Layer(nn.Module):
         if isinstance(found, np.ndarray):
             return np.asarray(np.argmax(found, axis=-1) + 1)
         if not hasattr(found, "map"):
-            raise UsageError(
-                f"predict_class takes arrays or an RDD, of a model with one output. predict gave: {type(found).__name__}"
-            )
+            told = type(found).__name__
+            raise UsageError(f"predict_class takes arrays or an RDD, of a model with one output. predict gave: {told}")
         return found.map(_class_of)
 
     def _on_arrays(self, given: Any) -> Any:
