@@ -89,6 +89,7 @@ def test_the_estimator_of_a_plain_model_does_so_too(inline: None) -> None:
         np.testing.assert_allclose(array, 0.5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # so Keras says it on PyTorch
 def test_a_weight_that_the_loss_does_not_depend_on_stays() -> None:
     model = Sequential().add(Dense(4, input_shape=(4,))).add(Tail(name="tail"))
     model.compile(SGD(0.1), "mse")
