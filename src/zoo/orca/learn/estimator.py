@@ -78,6 +78,7 @@ class Estimator:
         self._position: dict[str, Any] = {}
         self._loaded = False
         self._state: Any = None
+        self._failed = False
         self._clip: ConstantClip | NormClip | None = None
         self._summaries: tuple[str, str] | None = None
         self._schema: tuple[columns.ArraySpec, ...] = ()
@@ -183,7 +184,7 @@ class Estimator:
             end=end_of(start, epochs, max_steps, end_trigger),
             epochs=None if epochs is None else start.epoch + epochs,
             start=start,
-            state=self._state,
+            state=self._going_on(),
             seed=self._seed,
             shuffle=shuffle,
             metrics=self._measured(train.columns, self._metrics) if VALID in shards else (),
@@ -204,9 +205,9 @@ class Estimator:
         )
         fewest, most = workers_of(workers, self._world(cluster))
         with self._listening(reporting=True) as sink:
+            self._failed = True
             trained = run.fit(job, shards, cluster, fewest, sink, most)
-        self._spec, self._progress, self._state, self._loaded = job.spec, trained.progress, trained.state, False
-        self._position = job.position(trained.progress)
+        self._take_over(job, trained)
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(
@@ -426,6 +427,17 @@ class Estimator:
             changed = {*asked.images, *dict(asked.values)}
             self._spec.check_columns([replace(spec, known=spec.name not in changed) for spec in self._schema])
         return replace(adapted, columns=asked)
+
+    def _going_on(self) -> Any:
+        """The last state, with the weights that the program's own model has by now; None at the beginning.
+
+        A model that a failed training left half-way, in this process, goes back to the last state.
+        """
+        return self._state if self._failed or self._state is None else self._spec.refreshed(self._state)
+
+    def _take_over(self, job: FitJob, trained: Any) -> None:
+        self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
+        self._position, self._loaded, self._failed = job.position(trained.progress), False, False
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
         """The model's own metrics and the estimator's."""

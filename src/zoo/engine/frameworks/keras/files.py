@@ -9,6 +9,7 @@ Leaves: checkpoints (checkpoint), TensorFlow's own checkpoints of a session.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,6 +65,16 @@ def load_model(url: str, custom_objects: Mapping[str, Any] | None = None, *, saf
                     "est.load_keras_weights(path)."
                 ) from error
             raise UsageError(f"{storage.masked(url)} cannot be read as a Keras model: {error}") from error
+        except KeyError as error:
+            raise UsageError(f"{storage.masked(url)} is a zip archive, but not a .keras file: {error}") from error
+        except TypeError as error:
+            unknown = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
+            if unknown is None:
+                raise
+            raise UsageError(
+                f"{storage.masked(url)} needs '{unknown[1]}', of somebody's own, which is not known here. Put "
+                "@keras.saving.register_keras_serializable() before it, and import it before the file is read."
+            ) from error
 
 
 def _short_names() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 from zoo.engine.errors import UsageError
@@ -49,7 +50,18 @@ class Model(KerasNet, _functional()):  # type: ignore[misc]
         if ends[0] is None or ends[1] is None:
             raise UsageError("Model takes the beginning and the end of a graph: Model(input=..., output=...).")
         anchor = unwrapped(ends[0])
-        super().__init__(anchor, unwrapped(ends[1], _first(anchor)), **words, **given)
+        tensors = unwrapped(ends[1], _first(anchor))
+        for one in keras.tree.flatten([anchor, tensors]):
+            if not isinstance(one, keras.KerasTensor):
+                raise UsageError(f"Model takes what Input(...) gives, and layers applied to it. Received: {one!r}")
+        try:
+            super().__init__(anchor, tensors, **words, **given)
+        except ValueError as error:
+            if "not connected" not in str(error):
+                raise
+            raise UsageError(
+                f"an output of the model needs an input that the model was not given. Inputs: {ends[0]!r}"
+            ) from error
 
     def get_compile_config(self) -> dict[str, Any]:
         """For Keras' files and ``clone_model``."""
@@ -126,7 +138,11 @@ class Sequential(KerasNet, keras.Sequential):
 
     def get_config(self) -> dict[str, Any]:
         """For Keras' files. What Keras has no words for is here: ``clone_model`` makes a ``keras.Sequential``."""
-        config = super().get_config()
+        graph, self._functional = self._functional, None if self._begins_with_several() else self._functional
+        try:  # with a graph, Keras asks the first layer for its one shape
+            config = super().get_config()
+        finally:
+            self._functional = graph
         return {**config, OURS: self._described()} if self.compiled else config
 
     @classmethod
@@ -148,7 +164,7 @@ class Sequential(KerasNet, keras.Sequential):
             raise UsageError(
                 "the shape of a row is not known yet: give the first layer an input_shape, or build the model."
             )
-        return Model(self.inputs[0], self.outputs[0])
+        return Model(_alone(self.inputs), _alone(self.outputs))
 
     def new_graph(self, outputs: Sequence[str] | str) -> Model:
         """As `Model.new_graph`."""
@@ -165,6 +181,18 @@ class Sequential(KerasNet, keras.Sequential):
 
     def _graph(self) -> Any:
         return self.to_model()
+
+    def _begins_with_several(self) -> bool:
+        return bool(self._layers) and isinstance(getattr(self._layers[0], "given_input_shape", None), list)
+
+    def _maybe_rebuild(self) -> None:
+        """Keras makes no graph of a first layer with several inputs, such as a `Merge`."""
+        super()._maybe_rebuild()
+        if not self._begins_with_several():
+            return
+        ends: Any = [keras.Input(shape) for shape in self._layers[0].given_input_shape]
+        graph = _functional()(ends, reduce(lambda tensors, layer: layer(tensors), self._layers, ends))
+        self._functional, self.built = graph, True
 
 
 def load_model(path: str, weight_path: str | None = None, trust: bool = False) -> Any:
@@ -193,6 +221,11 @@ def load_model(path: str, weight_path: str | None = None, trust: bool = False) -
 
 def _made(input: Any = None, output: Any = None, name: str | None = None, **words: Any) -> None:
     """What `Model` takes; Keras needs ``*args, **kwargs`` to see that a class is made like its own."""
+
+
+def _alone(tensors: Sequence[Any]) -> Any:
+    """The tensor, where it is one."""
+    return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
 def _first(tensors: Any) -> Any:

@@ -54,6 +54,10 @@ class LossFunction(keras.losses.Loss):
         """Why labels of one shape do not fit outputs of another, without the batch; empty where they do."""
         return CHECKS.get(self.formula, entries_differ)(y_true, y_pred)
 
+    def check_values(self, y_true: np.ndarray, y_pred: tuple[int | None, ...]) -> str:
+        """Why labels are none for outputs of a shape, without the batch; empty where they are, or nobody knows."""
+        return ""
+
     def forward(self, y_pred: Any, y_true: Any) -> float:
         """The loss of one batch of arrays."""
         return float(keras.ops.convert_to_numpy(self(np.asarray(y_true), np.asarray(y_pred))))
@@ -71,6 +75,9 @@ class LossFunction(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """For Keras' files."""
         return {"name": self.name, **self._options}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._options.items())})"
 
 
 @dataclass(frozen=True)
@@ -209,6 +216,19 @@ class SparseCategoricalCrossEntropy(LossFunction):
             size_average, name, log_prob_as_input=log_prob_as_input, zero_based_label=zero_based_label,
             weights=_listed(weights), padding_value=int(padding_value),
         )  # fmt: skip
+
+    def check_values(self, y_true: np.ndarray, y_pred: tuple[int | None, ...]) -> str:
+        """Why labels are no classes of the output."""
+        labels = y_true[y_true != self._options["padding_value"]]
+        first = 0 if self.zero_based_label else 1
+        if not labels.size or y_pred[-1] is None or first <= labels.min() <= labels.max() < first + y_pred[-1]:
+            return ""
+        other = "True" if first else "False"
+        return (
+            f"the output has {y_pred[-1]} classes, so labels count from {first} to {first + y_pred[-1] - 1}. Received "
+            f"labels from {labels.min()} to {labels.max()}. If they count from {1 - first}: "
+            f"SparseCategoricalCrossEntropy(zero_based_label={other})."
+        )
 
     @property
     def zero_based_label(self) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+import numpy as np
+
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.library import library
@@ -103,6 +105,23 @@ class Merge(ZooKerasLayer, keras.layers.Layer):
         if self.mode in ("dot", "cos") and any(len(shape) != 1 for shape in shapes):
             raise UsageError(f"Merge '{self.name}' of mode '{self.mode}' takes inputs (rows, n). Received: {shapes}")
         return MODES[self.mode](tensors)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Those of its layers in turn, in BigDL's layout."""
+        return [array for branch in self.branches for array in branch.get_weights()]
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Takes what `get_weights` gives.
+
+        Raises:
+            UsageError: another number of arrays.
+        """
+        left, sizes = list(weights), [len(branch.get_weights()) for branch in self.branches]
+        if sum(sizes) != len(left):
+            raise UsageError(f"Merge '{self.name}' has {sum(sizes)} arrays of weights. Received: {len(left)}")
+        for branch, size in zip(self.branches, sizes, strict=True):
+            branch.set_weights(left[:size])
+            left = left[size:]
 
     def get_config(self) -> dict[str, Any]:
         """For Keras' files."""

@@ -6,6 +6,7 @@ Leaves: training (course), gradients (backprop), the graph (graphs), the two kin
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,7 +108,7 @@ class KerasNet(ZooKerasLayer):
         metrics = [next(left) if one is None else one for one in asked]
         optimizer = words.pop("optimizer")
         self.compile(made(ours.get("optimizer")) or optimizer, words.pop("loss"), metrics, **words)
-        if self.built:  # type: ignore[attr-defined]
+        if self.built and self._course.optimizer is None:  # type: ignore[attr-defined]  # else ours has the memory
             self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
     def fit(
@@ -213,6 +214,18 @@ class KerasNet(ZooKerasLayer):
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
+    def get_input_shape(self) -> Any:
+        """Of one row with the batch, which is None; a list of several inputs'.
+
+        Raises:
+            UsageError: it is not known yet.
+        """
+        return _shapes_of(self, "inputs")
+
+    def get_output_shape(self) -> Any:
+        """Likewise of the outputs."""
+        return _shapes_of(self, "outputs")
+
     def is_built(self) -> bool:
         """Whether the shapes of all weights are known."""
         return bool(self.built)  # type: ignore[attr-defined]
@@ -221,10 +234,7 @@ class KerasNet(ZooKerasLayer):
         """The layers, those of models inside the model among them; with the models too, if asked."""
         found: list[Any] = [self] if include_container else []
         for layer in self.layers:  # type: ignore[attr-defined]
-            if isinstance(layer, KerasNet):
-                found += layer.flattened_layers(include_container)
-            else:
-                found.append(layer)
+            found += _flattened(layer, include_container)
         return found
 
     def freeze(self, names: Sequence[str] | str | None = None) -> Any:
@@ -257,11 +267,12 @@ class KerasNet(ZooKerasLayer):
         """Prints the layers, the shapes of their outputs, and how many weights they have.
 
         Args:
-            line_length: of a line, in characters.
+            line_length: of a line, in characters; a narrower terminal has shorter ones.
             positions: where columns end, as shares of it; by default those of Keras.
             **words: further arguments of ``keras.Model.summary``.
         """
-        super().summary(line_length=line_length, positions=positions, **words)  # type: ignore[misc]
+        width = min(line_length, shutil.get_terminal_size().columns)  # what is beyond, Keras would cut off
+        super().summary(line_length=width, positions=positions, **words)  # type: ignore[misc]
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -315,16 +326,51 @@ class KerasNet(ZooKerasLayer):
         return found
 
     def _set_trainable(self, names: Sequence[str] | str | None, trainable: bool) -> Any:
-        layers = {layer.name: layer for layer in self.flattened_layers()}
-        asked = list(layers) if names is None else [names] if isinstance(names, str) else list(names)
+        if names is None:
+            for layer in self.flattened_layers(include_container=trainable):
+                layer.trainable = trainable
+            return self
+        layers = {layer.name: layer for layer in self.flattened_layers(include_container=True) if layer is not self}
+        asked = [names] if isinstance(names, str) else list(names)
         for name in asked:
             if name not in layers:
                 raise graphs.unknown(name, layers)
         if trainable:
-            self.trainable = True if names is None else self.trainable  # type: ignore[has-type]
+            _open([self, *layers.values()])
         for name in asked:
             layers[name].trainable = trainable
         return self
+
+
+def _flattened(layer: Any, include_container: bool) -> list[Any]:
+    """A layer; of a model, and of a `Merge` of models, those in it."""
+    if isinstance(layer, KerasNet):
+        return layer.flattened_layers(include_container)
+    branches = getattr(layer, "branches", None)
+    if not branches:
+        return [layer]
+    inner = [one for branch in branches for one in _flattened(branch, include_container)]
+    return [layer, *inner] if include_container else inner
+
+
+def _open(layers: Sequence[Any]) -> None:
+    """Has models that were frozen as a whole train again, and the layers in them be as they were."""
+    whole = [layer for layer in layers if isinstance(layer, KerasNet) or getattr(layer, "branches", None)]
+    alone = [(layer, layer.trainable) for layer in layers if layer not in whole]
+    for layer in whole:
+        layer.trainable = True
+    for layer, value in alone:
+        layer.trainable = value
+
+
+def _shapes_of(model: Any, ends: str) -> Any:
+    tensors = getattr(model, ends, None) if model.built else None
+    if not tensors:
+        raise UsageError(
+            f"the shapes of the model '{model.name}' are not known yet. Give its first layer an input_shape."
+        )
+    shapes = [(None, *tensor.shape[1:]) for tensor in tensors]
+    return shapes[0] if len(shapes) == 1 else shapes
 
 
 def _output_shape(model: Any) -> tuple[int | None, ...] | None:

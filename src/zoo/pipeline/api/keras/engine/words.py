@@ -24,5 +24,6 @@ class Unsupported(UsageError, TypeError):
         names = sorted(known)
         near = difflib.get_close_matches(given.lower(), names, n=1) if isinstance(given, str) else []
         hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = f" It is a class: give {given.__name__}()." if isinstance(given, type) else hint
         told = given if isinstance(given, str) else repr(given)
         return cls(f"Unsupported {kind}: {told}.{hint}\n  Known names: {', '.join(names)}")

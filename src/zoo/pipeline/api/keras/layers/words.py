@@ -277,6 +277,9 @@ def refuse_unknown(cls: Any, names: Sequence[str]) -> None:
     old: dict[str, list[str]] = {}
     for known in cls.arguments:
         old.setdefault(word_of(cls, known).new, []).append(known)
+    for name in names:
+        if name in WORDS and name not in old and WORDS[name].new in cls.arguments:
+            old[name] = [WORDS[name].new]  # a word of Keras 1 to a layer of Keras 2
     lines = [
         f"{cls.__name__} has no argument '{name}': here it is {' and '.join(map(repr, old[name]))}."
         for name in names
