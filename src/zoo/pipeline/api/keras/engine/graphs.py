@@ -6,11 +6,10 @@ Leaves: models (topology), writing event files (zoo.engine.events.tensorboard).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
 
 
 def nodes_of(model: Any) -> list[Any]:
@@ -34,9 +33,7 @@ def tensor_named(model: Any, name: str) -> Any:
 def unknown(name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that no layer has."""
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UsageError(f"the model has no layer '{name}'.{hint}\n  Layers: {', '.join(names)}")
+    return UsageError(f"the model has no layer '{name}'.{did_you_mean(str(name), names)}\n  Layers: {', '.join(names)}")
 
 
 def upstream(model: Any, names: Sequence[str]) -> list[Any]:
