@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import files
@@ -56,26 +56,27 @@ class Model(KerasNet, _functional()):  # type: ignore[misc]
         config = super().get_compile_config()
         return config and {**config, OURS: self._described()}
 
-    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+    def new_graph(self, outputs: Any) -> Self:
         """A model of the same layers, with their weights, that ends at the outputs of those named.
 
         Args:
-            outputs: names of layers.
+            outputs: a layer's name, the layer, or its output; or a list of them.
 
         Raises:
             UsageError: no layer has such a name.
         """
-        names = [outputs] if isinstance(outputs, str) else list(outputs)
-        ends = [graphs.tensor_named(self, name) for name in names]
-        return Model(self.input, ends[0] if len(ends) == 1 else ends)
+        return type(self)(*graphs.ending_at(self, outputs))
 
-    def freeze_up_to(self, names: Sequence[str] | str) -> Model:
+    def freeze_up_to(self, names: Any) -> Self:
         """Keeps the weights of the layers named, and of all that lies before them, as they are in training.
 
+        Args:
+            names: as in `new_graph`.
+
         Raises:
             UsageError: no layer has such a name.
         """
-        for layer in graphs.upstream(self, [names] if isinstance(names, str) else list(names)):
+        for layer in graphs.upstream(self, names):
             layer.trainable = False
         return self
 
@@ -150,11 +151,11 @@ class Sequential(KerasNet, keras.Sequential):
             )
         return Model(self.inputs[0], self.outputs[0])
 
-    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+    def new_graph(self, outputs: Any) -> Model:
         """As `Model.new_graph`."""
         return self.to_model().new_graph(outputs)
 
-    def freeze_up_to(self, names: Sequence[str] | str) -> Sequential:
+    def freeze_up_to(self, names: Any) -> Sequential:
         """As `Model.freeze_up_to`."""
         self.to_model().freeze_up_to(names)
         return self

@@ -37,12 +37,9 @@ class Net:
             start = bytes(file.read(4))
         if start not in (_ZIP, _HDF5):
             return Net.load_bigdl(model_path, weight_path)
-        from zoo.pipeline.api.net import graph_net  # its layers are known to Keras once it is imported
+        from zoo.pipeline.api.keras.models import load_model
 
-        model = graph_net.files.load_model(model_path)
-        if weight_path is not None:
-            graph_net.files.load_weights(model, weight_path)
-        return model
+        return load_model(model_path, weight_path)
 
     @staticmethod
     def load_bigdl(model_path: str, weight_path: str | None = None, input_shape: Any = None) -> GraphNet:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.layers.converters import hard_sigmoid
 from zoo.pipeline.api.library import library
-from zoo.pipeline.api.net.layers import GraphCell, OverTime, hard_sigmoid
+from zoo.pipeline.api.net.layers import GraphCell, OverTime
 from zoo.pipeline.api.net.modules import Module
 from zoo.pipeline.api.net.steps import Step, operation
 from zoo.pipeline.api.net.weighted import linear_step

@@ -6,7 +6,7 @@ Leaves: the work (zoo.orca.learn.keras_estimator), what data are (zoo.engine.dat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -26,7 +26,7 @@ class Course:
     """How one model is trained. It is made anew by `compile`, but keeps what the setters said.
 
     Args:
-        model: a Keras model.
+        model: a `KerasNet`.
         optimizer: of `zoo.engine.optim`, in place of the compiled one; else None.
         metrics: of the engine, of Keras, or ``"loss"``, in the order of `evaluate`.
     """
@@ -106,7 +106,7 @@ class Course:
         problems = [
             f"the model's input {number} has the shape {wanted}, without the batch, and the data have {spec}."
             for number, (wanted, spec) in enumerate(zip(inputs, schema, strict=False))
-            if not _may_be(spec.shape, wanted)
+            if not model.fits(spec.shape, wanted)
         ]
         if isinstance(loss, LossFunction) and len(outputs) == 1:
             problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
@@ -153,6 +153,16 @@ def classes(predicted: Any, zero_based: bool) -> Any:
     return np.array([of_row(row) for row in predicted], np.int64)
 
 
+def may_be(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
+    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
+    return any(
+        len(shape) == len(wanted)
+        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
+        for shape in shapes
+    )
+
+
 def _cut(arrays: Any, rows: slice) -> Any:
     return [one[rows] for one in arrays] if isinstance(arrays, list | tuple) else arrays[rows]
 
@@ -166,18 +176,8 @@ def _of_keras(metric: Any) -> bool:
 
 
 def _are_arrays(found: Any) -> bool:
-    return isinstance(found, np.ndarray) or (isinstance(found, list) and all(isinstance(a, np.ndarray) for a in found))
+    return isinstance(found, np.ndarray) or (isinstance(found, list | tuple) and all(isinstance(a, np.ndarray) for a in found))
 
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
     return [tuple(tensor.shape)[1:] for tensor in tensors or ()]
-
-
-def _may_be(found: Any, wanted: tuple[int | None, ...]) -> bool:
-    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
-    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
-    return any(
-        len(shape) == len(wanted)
-        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
-        for shape in shapes
-    )

@@ -17,7 +17,7 @@ from zoo.engine.frameworks.keras import files
 from zoo.engine.frameworks.keras.optim import build_optimizer
 from zoo.engine.optim import Optimizer
 from zoo.pipeline.api.keras.engine import graphs
-from zoo.pipeline.api.keras.engine.course import Course, classes, paired, split
+from zoo.pipeline.api.keras.engine.course import Course, classes, may_be, paired, split
 from zoo.pipeline.api.keras.engine.descriptions import described, made
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.keras.engine.merging import Merge, merge
@@ -213,6 +213,10 @@ class KerasNet(ZooKerasLayer):
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
+    def fits(self, found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+        """Whether rows of the shape `found` may be an input of the shape `wanted`, both without the batch."""
+        return may_be(found, wanted)
+
     def is_built(self) -> bool:
         """Whether the shapes of all weights are known."""
         return bool(self.built)  # type: ignore[attr-defined]
@@ -227,11 +231,11 @@ class KerasNet(ZooKerasLayer):
                 found.append(layer)
         return found
 
-    def freeze(self, names: Sequence[str] | str | None = None) -> Any:
+    def freeze(self, names: Any = None) -> Any:
         """Keeps the weights of the layers named, or of all, as they are in training."""
         return self._set_trainable(names, False)
 
-    def unfreeze(self, names: Sequence[str] | str | None = None) -> Any:
+    def unfreeze(self, names: Any = None) -> Any:
         """Trains the layers named, or all, again."""
         return self._set_trainable(names, True)
 
@@ -314,16 +318,13 @@ class KerasNet(ZooKerasLayer):
         found: Course = self.__dict__["_zoo_course"]
         return found
 
-    def _set_trainable(self, names: Sequence[str] | str | None, trainable: bool) -> Any:
+    def _set_trainable(self, names: Any, trainable: bool) -> Any:
         layers = {layer.name: layer for layer in self.flattened_layers()}
-        asked = list(layers) if names is None else [names] if isinstance(names, str) else list(names)
-        for name in asked:
-            if name not in layers:
-                raise graphs.unknown(name, layers)
-        if trainable:
-            self.trainable = True if names is None else self.trainable  # type: ignore[has-type]
-        for name in asked:
-            layers[name].trainable = trainable
+        asked = [*layers.values()] if names is None else [graphs.among(layers, name) for name in graphs.listed(names)]
+        if trainable and names is None:
+            self.trainable = True
+        for layer in asked:
+            layer.trainable = trainable
         return self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from zoo.pipeline.api.keras.layers import converters as to
-from zoo.pipeline.api.keras.layers.convolutional import ChannelsFirst
+from zoo.pipeline.api.keras.layers.channels import ChannelsFirst
 from zoo.pipeline.api.keras.layers.layouts import DenseLayout, KernelLayout, LineKernelLayout
 from zoo.pipeline.api.keras.layers.local import LineOfPlaces
 from zoo.pipeline.api.keras.layers.words import REQUIRED, Given, Layer, Renamed, Word, layers
