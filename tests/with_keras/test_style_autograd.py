@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
-from stylelayers import Dense, keras
 
 import zoo.pipeline.api.autograd as A
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.topology import Input
+from zoo.pipeline.api.keras.layers import Dense
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 
 RNG = np.random.default_rng(2)

@@ -6,9 +6,9 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
-from stylelayers import Dense, keras
 
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.metrics import metric_of
@@ -16,6 +16,7 @@ from zoo.engine.optim import SGD, SequentialSchedule, Warmup
 from zoo.pipeline.api.keras import metrics, objectives, regularizers
 from zoo.pipeline.api.keras.engine.descriptions import described, made
 from zoo.pipeline.api.keras.initializations import NAMES, initializer
+from zoo.pipeline.api.keras.layers import Dense
 from zoo.pipeline.api.keras.models import Sequential
 from zoo.pipeline.api.keras.optimizers import AdamWeightDecay, PolyEpochDecay
 
@@ -214,7 +215,10 @@ def test_regularizers() -> None:
     assert float(keras.ops.convert_to_numpy(of_bigdl(w))) == pytest.approx(0.25)
     assert regularizers.regularizer(None) is None and regularizers.regularizer(two) is two
     assert isinstance(regularizers.regularizer("l1"), keras.regularizers.L1)
-    for wrong, told in ((3, "must be a regularizer.*Received: 3"), ("l7", "must be one of l1, l1l2, l2.*Received: 'l7'")):
+    for wrong, told in (
+        (3, "must be a regularizer.*Received: 3"),
+        ("l7", "must be one of l1, l1l2, l2.*Received: 'l7'"),
+    ):
         with pytest.raises(UsageError, match=told):
             regularizers.regularizer(wrong)
 

@@ -179,9 +179,7 @@ def load_model(path: str, weight_path: str | None = None, trust: bool = False) -
     Raises:
         UsageError: it is no file of a model, or holds code.
     """
-    import zoo.pipeline.api.autograd
-    import zoo.pipeline.api.keras.engine.torchloss
-    import zoo.pipeline.api.keras.layers  # noqa: F401  the classes that a file names
+    import zoo.pipeline.api.keras.layers  # noqa: F401  a file names activations without their modules
 
     with warnings.catch_warnings():
         # an optimizer that had no memory when it was saved: Keras says that it finds none

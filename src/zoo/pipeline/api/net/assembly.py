@@ -6,7 +6,6 @@ Leaves: single modules (plain, weighted, recurrent), the inputs' shapes (entries
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

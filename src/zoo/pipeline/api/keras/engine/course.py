@@ -176,7 +176,9 @@ def _of_keras(metric: Any) -> bool:
 
 
 def _are_arrays(found: Any) -> bool:
-    return isinstance(found, np.ndarray) or (isinstance(found, list | tuple) and all(isinstance(a, np.ndarray) for a in found))
+    return isinstance(found, np.ndarray) or (
+        isinstance(found, list | tuple) and all(isinstance(a, np.ndarray) for a in found)
+    )
 
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:

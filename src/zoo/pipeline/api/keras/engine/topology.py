@@ -278,8 +278,13 @@ class KerasNet(ZooKerasLayer):
             over_write: whether files there may be replaced.
 
         Raises:
-            UsageError: there is a file already.
+            UsageError: there is a file already; an HDF5 file, which holds weights only.
         """
+        if path.endswith((".h5", ".hdf5")):
+            raise UsageError(
+                f"a whole model is kept as a .keras file. Received: {path!r}. For weights alone in HDF5: "
+                "save_model('model.keras', weight_path='weights.h5')."
+            )
         written = files.save_model(self, path, overwrite=over_write)
         if weight_path is not None:
             files.save_weights(self, weight_path, overwrite=over_write)

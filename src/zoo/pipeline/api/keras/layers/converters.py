@@ -12,8 +12,6 @@ from typing import Any
 
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.words import by_name, refuse
-from zoo.pipeline.api.keras.initializations import initializer
-from zoo.pipeline.api.keras.regularizers import regularizer
 from zoo.pipeline.api.library import library
 
 keras = library()
