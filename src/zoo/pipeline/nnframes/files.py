@@ -3,6 +3,8 @@
     <path>/metadata/part-00000      one line of JSON: class, uid, parameters, and under "zoo" format and values
     <path>/model.keras              a Keras model; or
     <path>/model.bigdl              layers of zoo.bigdl.nn; or
+    <path>/model.pt                 a program of TorchScript; or
+    <path>/model.graph/             a graph of TensorFlow and its inputs and outputs; or
     <path>/code.pkl                 a torch module, and objects of the user's own classes: code, read on trust only
 
 Owns: the format, writing whole stages or none, trust.
@@ -36,6 +38,7 @@ FORMAT = 1
 """Grows when an older zoo could no longer read what this one writes."""
 
 _METADATA, _KERAS, _BIGDL, _CODE = "metadata/part-00000", "model.keras", "model.bigdl", "code.pkl"
+_SCRIPT, _GRAPH = "model.pt", "model.graph"
 _OBJECTS = ("optimMethod",)  # parameters that are no JSON
 _trusting: ContextVar[bool] = ContextVar("trusting", default=False)
 _log = logging.getLogger("zoo")
@@ -115,8 +118,16 @@ class StageReader(MLReader[Any]):
             from zoo.bigdl.nn.layer import Model
 
             return Model.loadModel(storage.join(place, _BIGDL))
+        if about["model"] == _SCRIPT:
+            from zoo.pipeline.api.net.torch_net import TorchNet
+
+            return TorchNet(storage.join(place, _SCRIPT)).to_pytorch()
+        if about["model"] == _GRAPH:
+            from zoo.orca.learn.tf.net import TFNet
+
+            return TFNet(storage.join(place, _GRAPH))
         for module in about["modules"]:
-            if module.startswith("zoo."):  # where Keras learns of our layers and losses
+            if module.startswith("zoo."):  # where Keras learns of our functions; a file names classes' modules itself
                 importlib.import_module(module)
         return _read_keras(storage.join(place, _KERAS), code.get("custom_objects"), self._trusts)
 
@@ -178,13 +189,13 @@ def _files_of(stage: Any, spark: Any) -> dict[str, bytes]:
     if hasattr(stage, "_course"):
         values["_course"] = describe(_lasting(stage._course), aside)
     modules: set[str] = set()
-    files = _model_files(stage.model, aside, modules)
+    kind, files = _model_files(stage.model, aside, modules)
     if aside:
         files[_CODE] = _packed(aside)
     own = {
         "format": FORMAT, "version": __version__, "values": values, "code": sorted(aside),
         "modules": sorted(modules),
-        "model": next((name for name in (_KERAS, _BIGDL) if name in files), _CODE),
+        "model": kind,
     }  # fmt: skip
     params = {param.name: value for param, value in stage._paramMap.items() if param.name not in _OBJECTS}
     told = DefaultParamsWriter._get_metadata_to_save(stage, spark, {"zoo": own}, params)
@@ -201,8 +212,8 @@ def _lasting(course: Any) -> Any:
     return dataclasses.replace(course, validation=None)
 
 
-def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> dict[str, bytes]:
-    """A model's file; a torch module is set aside, for its class is code.
+def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> tuple[str, dict[str, bytes]]:
+    """(where a model is, its files); a torch module is set aside, for its class is code.
 
     Args:
         model: it.
@@ -212,25 +223,31 @@ def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> dict[s
     from zoo.pipeline.nnframes import frameworks
 
     framework, own = frameworks.of(model)
+    if isinstance(framework, frameworks.Graph):
+        return _GRAPH, _written(_GRAPH, own.save)
     if isinstance(framework, frameworks.Torch):
         if is_of(own, BIGDL) and hasattr(own, "saveModel"):
             with suppress(UsageError):  # a module of torch's among the layers
-                return {_BIGDL: _written(_BIGDL, own.saveModel)}
+                return _BIGDL, _written(_BIGDL, own.saveModel)
+        if hasattr(own, "saveScript"):
+            return _SCRIPT, _written(_SCRIPT, own.saveScript)
         aside["model"] = own
-        return {}
+        return _CODE, {}
     from zoo.engine.frameworks.keras import travel
 
     custom = travel.custom_objects([own])
     modules.update(one.__module__ for one in custom.values() if one.__module__.startswith("zoo."))
     if users := {name: one for name, one in custom.items() if not one.__module__.startswith("zoo.")}:
         aside["custom_objects"] = users
-    return {_KERAS: _written(_KERAS, own.save)}
+    return _KERAS, _written(_KERAS, own.save)
 
 
-def _written(name: str, save: Callable[[str], Any]) -> bytes:
+def _written(name: str, save: Callable[[str], Any]) -> dict[str, bytes]:
+    """The file of that name which `save` writes, or those of a folder."""
     with tempfile.TemporaryDirectory(prefix="zoo-stage-") as folder:
         save(str(Path(folder, name)))
-        return Path(folder, name).read_bytes()
+        found = (path for path in Path(folder).rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def _read_keras(url: str, custom: Mapping[str, Any] | None, trusts: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Keras' models and torch's, as the stages need them.
+"""Keras' models, torch's, and graphs of TensorFlow that only compute, as the stages need them.
 
 Owns: telling them apart, a copy to train, an engine's estimator over it, trying it on one row, its bytes.
 Leaves: training and applying (zoo.orca.learn), criteria, what a stage does with them (stages).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -116,15 +116,53 @@ class Torch:
         return trial.value(loss.function, outputs[0], labels[0])
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A `TFNet`, whose weights are constants.
+
+    Attributes:
+        refusal: what is said to those who would train it.
+    """
+
+    refusal: str
+
+    def loss(self, criterion: Any) -> NoReturn:
+        """There is nothing to train.
+
+        Raises:
+            UsageError: always; says what can be trained.
+        """
+        raise UsageError(self.refusal)
+
+    def trainer(self, model: Any, loss: Loss, optimizer: Any, **words: Any) -> NoReturn:
+        """As `loss`."""
+        self.loss(None)
+
+    def predictor(self, model: Any) -> Any:
+        """Over the graph."""
+        return model.estimator
+
+    def outputs(self, model: Any, features: Arrays) -> list[np.ndarray]:
+        """In the order of the graph's outputs."""
+        made = model.forward(list(features))
+        return made if isinstance(made, list) else [made]
+
+    def value(self, loss: Loss, outputs: Arrays, labels: Arrays) -> NoReturn:
+        """As `loss`."""
+        self.loss(None)
+
+
 def of(model: Any) -> tuple[Framework, Any]:
     """(the framework of a model, the model in its words).
 
     Args:
-        model: of Keras, zoo's Keras-style API or torch; or with ``to_keras()`` or ``to_pytorch()``.
+        model: of Keras, zoo's Keras-style API or torch; a `TFNet`; or with ``to_keras()`` or ``to_pytorch()``.
 
     Raises:
         UsageError: anything else.
     """
+    if hasattr(model, "only_computes"):
+        return Graph(model.only_computes), model
     for word in ("to_keras", "to_pytorch"):
         if not _is_keras(model) and hasattr(model, word):
             return of(getattr(model, word)())
@@ -133,8 +171,8 @@ def of(model: Any) -> tuple[Framework, Any]:
     if any(f"{cls.__module__}.{cls.__qualname__}" == "torch.nn.modules.module.Module" for cls in type(model).__mro__):
         return Torch(), model
     raise UsageError(
-        "model must be a Keras 3 model, a model of zoo.pipeline.api.keras, a loaded BigDL model, or a torch.nn.Module "
-        f"(zoo.bigdl.nn, TorchModel). Received: {model!r}"
+        "model must be a Keras 3 model, a model of zoo.pipeline.api.keras, a loaded BigDL model, a torch.nn.Module "
+        f"(zoo.bigdl.nn, TorchModel, TorchNet), or a TFNet. Received: {model!r}"
     )
 
 

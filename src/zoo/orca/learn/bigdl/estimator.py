@@ -262,6 +262,8 @@ def _of_torch(model: Any, loss: Any, optimizer: Any, words: dict[str, Any]) -> B
 
 
 def _of_keras(model: Any, loss: Any, optimizer: Any, words: dict[str, Any]) -> BigDLKerasEstimator:
+    if getattr(model, "only_computes", ""):
+        raise UsageError(model.only_computes)
     if not _is_keras(model):
         raise UsageError(
             "from_bigdl takes a layer of zoo.bigdl.nn.layer, a torch module, or a Keras-style model. Received: "

@@ -117,6 +117,8 @@ class Sequential(KerasNet, keras.Sequential):
             UsageError: it is no layer.
         """
         layer = unwrapped(model)
+        if not isinstance(layer, keras.layers.Layer) and hasattr(layer, "to_keras"):
+            layer = layer.to_keras()  # a TFNet
         if not isinstance(layer, keras.layers.Layer) and not hasattr(layer, "_keras_history"):
             raise UsageError(f"Sequential.add takes a layer or a model. Received: {model!r}")
         shape = getattr(layer, "given_input_shape", None)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers import converters as to
 from zoo.pipeline.api.keras.layers.axes import channels_axis, spatial
 from zoo.pipeline.api.keras.layers.channels import ChannelsFirst
@@ -187,7 +188,7 @@ class SeparableConvolution2D(ChannelsFirst, Renamed, layers.SeparableConv2D):
 
     arguments = {**_IMAGE, "depth_multiplier": 1, "dim_ordering": "th", "depthwise_regularizer": None,
                  "pointwise_regularizer": None, "b_regularizer": None, "bias": True}  # fmt: skip
-    words = {"init": Word("depthwise_initializer", to.initializer)}
+    words = {"init": Word("depthwise_initializer", initializer)}
     axes = IMAGE
 
     @classmethod
