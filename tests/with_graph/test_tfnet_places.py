@@ -28,11 +28,13 @@ X = np.random.default_rng(3).normal(size=(40, 3)).astype(np.float32)
 
 @pytest.fixture
 def net() -> Any:
-    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+    with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [None, 3], "x")
         y = tf.tanh(x @ v1.get_variable("kernel", initializer=KERNEL))
+        session = v1.Session(graph=graph)
         session.run(v1.global_variables_initializer())
-        yield TFNet.from_session(session, x, y)
+    yield TFNet.from_session(session, x, y)
+    session.close()
 
 
 def test_there_is_one_class() -> None:
@@ -68,13 +70,11 @@ def test_layers_on_top_of_it_are_trained_and_kept(net: TFNet, inline: None, tmp_
     model = Sequential().add(keras.layers.InputLayer((3,))).add(net).add(Dense(1))
     model.compile(keras.optimizers.Adam(0.1), "mse")
     wanted = np.tanh(X @ KERNEL) @ np.array([[1.0], [-2.0]], np.float32)
-    assert model.fit(X, wanted, nb_epoch=30)[-1]["train_loss"] < 0.01
+    assert model.fit(X, wanted, nb_epoch=40, batch_size=8)[-1]["train_loss"] < 0.01
     assert len(model.get_weights()) == 2
     model.save_model(str(tmp_path / "m.keras"))
     again = load_model(str(tmp_path / "m.keras"))
-    np.testing.assert_allclose(
-        again.predict(X, distributed=False), model.predict(X, distributed=False), atol=1e-5
-    )
+    np.testing.assert_allclose(again.predict(X, distributed=False), model.predict(X, distributed=False), atol=1e-5)
     with pytest.raises(UsageError, match="takes an input for each of x:0. Received: 2"):
         net([keras.Input((3,)), keras.Input((3,))])
 

@@ -30,8 +30,10 @@ import cloudpickle
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
 from zoo.engine import storage
+from zoo.engine.checkpoint import replacing
 from zoo.engine.errors import NotPicklable, UsageError
-from zoo.pipeline.nnframes.criteria import BIGDL, is_of
+from zoo.orca.learn.kinds import is_of
+from zoo.pipeline.nnframes.criteria import BIGDL
 from zoo.pipeline.nnframes.described import describe, restore
 
 FORMAT = 1
@@ -75,7 +77,10 @@ class StageWriter(MLWriter):
             raise UsageError(f"{storage.masked(place)} is there already. Use stage.write().overwrite().save(path).")
         files = _files_of(self.instance, self.sparkSession)
         if storage.is_local(place):
-            _save_by_rename(place, files)
+            target = str(storage.local_path(place)).rstrip("/")
+            temporary = f"{target}.unfinished-{secrets.token_hex(8)}"
+            with replacing(target, temporary):
+                _write_all(temporary, files)
             return
         if there:
             storage.remove_tree(storage.join(place, "metadata"))  # from here on the old stage does not exist
@@ -270,23 +275,6 @@ def _packed(aside: Mapping[str, Any]) -> bytes:
             raise NotPicklable(f"{name} ({type(thing)}) of the stage cannot be saved: {error}") from error
     packed: bytes = cloudpickle.dumps(dict(aside))
     return packed
-
-
-def _save_by_rename(place: str, files: Mapping[str, bytes]) -> None:
-    target = str(storage.local_path(place)).rstrip("/")
-    temporary = f"{target}.unfinished-{secrets.token_hex(8)}"
-    aside = f"{temporary}-old"  # a full directory cannot be renamed over
-    try:
-        _write_all(temporary, files)
-        if storage.exists(target):
-            storage.rename_local(target, aside)
-        storage.rename_local(temporary, target)
-    except BaseException:
-        if storage.exists(aside) and not storage.exists(target):
-            storage.rename_local(aside, target)
-        storage.remove_tree(temporary)
-        raise
-    storage.remove_tree(aside)
 
 
 def _write_all(place: str, files: Mapping[str, bytes]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.orca.learn.kinds import is_keras, is_of, is_torch
 from zoo.pipeline.nnframes import criteria
 from zoo.pipeline.nnframes.criteria import Loss
 
@@ -53,7 +54,7 @@ class Keras:
         from zoo.orca.learn.keras_estimator import make_estimator
 
         own = travel.unpack(travel.pack(model))
-        of_keras = criteria.is_of(optimizer, "keras.")
+        of_keras = is_of(optimizer, "keras.")
         own.compile(optimizer=_fresh(optimizer) if of_keras else "sgd", loss=loss.function)
         return make_estimator(own, optimizer=None if of_keras else optimizer, **words)
 
@@ -164,20 +165,16 @@ def of(model: Any) -> tuple[Framework, Any]:
     if hasattr(model, "only_computes"):
         return Graph(model.only_computes), model
     for word in ("to_keras", "to_pytorch"):
-        if not _is_keras(model) and hasattr(model, word):
+        if not is_keras(model) and hasattr(model, word):
             return of(getattr(model, word)())
-    if _is_keras(model):
+    if is_keras(model):
         return Keras(), model
-    if any(f"{cls.__module__}.{cls.__qualname__}" == "torch.nn.modules.module.Module" for cls in type(model).__mro__):
+    if is_torch(model):
         return Torch(), model
     raise UsageError(
         "model must be a Keras 3 model, a model of zoo.pipeline.api.keras, a loaded BigDL model, a torch.nn.Module "
         f"(zoo.bigdl.nn, TorchModel, TorchNet), or a TFNet. Received: {model!r}"
     )
-
-
-def _is_keras(model: Any) -> bool:
-    return any(f"{cls.__module__}.{cls.__qualname__}" == "keras.src.models.model.Model" for cls in type(model).__mro__)
 
 
 def _fresh(optimizer: Any) -> Any:

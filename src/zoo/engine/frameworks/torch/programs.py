@@ -180,7 +180,7 @@ def _loaded(data: bytes) -> Any:
 def _bytes_of(script: Any) -> bytes:
     buffer = io.BytesIO()
     with _quiet():
-        torch.jit.save(script, buffer)  # type: ignore[no-untyped-call]
+        torch.jit.save(script, buffer)
     return buffer.getvalue()
 
 

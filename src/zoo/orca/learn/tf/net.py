@@ -161,6 +161,8 @@ class TFNet:
         if isinstance(x, tuple):
             x = list(x)
         local = isinstance(x, np.ndarray) or (isinstance(x, list) and all(isinstance(one, np.ndarray) for one in x))
+        if local:
+            self._listed(x)
         here = local and not (distributed and session.running())
         with session.using(InlineCluster()) if here else nullcontext():
             found = self.estimator.predict(x, getattr(x, "rows_at_once", batch_per_thread))
@@ -184,11 +186,7 @@ class TFNet:
 
     def forward(self, x: Any) -> Any:
         """The outputs of arrays, in this process: an array, or a list of them for several outputs."""
-        arrays = list(x) if isinstance(x, list | tuple) else [x]
-        if len(arrays) != len(self.inputs):
-            raise UsageError(
-                f"the graph takes {len(self.inputs)} arrays ({', '.join(self.inputs)}). Received: {len(arrays)}"
-            )
+        arrays = self._listed(x)
         fed = {tensor: self._fitting(tensor, one) for tensor, one in zip(self._loaded.inputs, arrays, strict=True)}
         found = self._home.session.run(list(self._loaded.outputs), fed)
         return found[0] if len(found) == 1 else found
@@ -232,6 +230,14 @@ class TFNet:
         given = Tensors(inputs=list(loaded.inputs), outputs=list(loaded.outputs))
         spec = graph_spec(given, self._home, session_config=self._config)
         self.estimator = GraphEstimator(spec, spec.placed)
+
+    def _listed(self, x: Any) -> list[Any]:
+        arrays = list(x) if isinstance(x, list | tuple) else [x]
+        if len(arrays) != len(self.inputs):
+            raise UsageError(
+                f"the graph takes {len(self.inputs)} arrays ({', '.join(self.inputs)}). Received: {len(arrays)}"
+            )
+        return arrays
 
     def _fitting(self, tensor: Any, array: Any) -> np.ndarray:
         values = self._home.port(tensor).take(array)
