@@ -42,20 +42,20 @@ class FrozenGraph(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
         self._function = _function_of(base64.b64decode(graph), self.inputs_fed, self.outputs_computed)
 
     def build(self, input_shape: Any) -> None:
-        """Nothing to make."""
-
-    def call(self, inputs: Any) -> Any:
-        """The graph's outputs: a tensor, or a list of several.
+        """Checks that there is an input for each tensor that is fed.
 
         Raises:
-            UsageError: another number of inputs.
+            UsageError: there are more, or fewer.
         """
-        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-        if len(given) != len(self.inputs_fed):
-            names = ", ".join(self.inputs_fed)
+        several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
+        if (count := len(input_shape) if several else 1) != len(self.inputs_fed):
             raise UsageError(
-                f"layer '{self.name}' takes {len(self.inputs_fed)} inputs ({names}). Received {len(given)}."
+                f"layer '{self.name}' takes an input for each of {', '.join(self.inputs_fed)}. Received: {count} inputs."
             )
+
+    def call(self, inputs: Any) -> Any:
+        """The graph's outputs: a tensor, or a list of several."""
+        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
         wanted = [tensor.dtype for tensor in self._function.inputs]
         found = self._function(
             *(
