@@ -49,9 +49,8 @@ class FrozenGraph(keras.layers.Layer):  # type: ignore[misc]  # Keras has no typ
         """
         several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
         if (count := len(input_shape) if several else 1) != len(self.inputs_fed):
-            raise UsageError(
-                f"layer '{self.name}' takes an input for each of {', '.join(self.inputs_fed)}. Received: {count} inputs."
-            )
+            fed = ", ".join(self.inputs_fed)
+            raise UsageError(f"layer '{self.name}' takes an input for each of {fed}. Received: {count} inputs.")
 
     def call(self, inputs: Any) -> Any:
         """The graph's outputs: a tensor, or a list of several."""
