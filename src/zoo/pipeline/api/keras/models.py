@@ -59,6 +59,8 @@ class Model(KerasNet, _functional()):  # type: ignore[misc]
     def new_graph(self, outputs: Any) -> Self:
         """A model of the same layers, with their weights, that ends at the outputs of those named.
 
+        It has the inputs that these need.
+
         Args:
             outputs: a layer's name, the layer, or its output; or a list of them.
 
