@@ -46,7 +46,7 @@ def test_torchscript_predicts_in_batches(tmp_path):
     for batch in (1, 3, 10, 100):
         np.testing.assert_allclose(net.predict(X, batch), module(torch.from_numpy(X)).detach().numpy(), atol=1e-6)
     np.testing.assert_allclose(net.forward(X), net.predict(X), atol=1e-6)
-    with pytest.raises(UsageError, match=r"cannot take arrays of shape \(10, 5\)"):
+    with pytest.raises(UsageError, match=r"cannot take arrays of float32 \(10, 5\)"):
         net.predict(np.zeros((10, 5), np.float32))
     with pytest.raises(UsageError, match="batch_per_thread must be at least 1 row. Received: 0"):
         net.predict(X, 0)

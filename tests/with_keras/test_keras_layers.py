@@ -177,3 +177,26 @@ def test_a_config_makes_the_same_layer(name: str) -> None:
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert (again.name, again.trainable, again.given_input_shape) == ("mine", False, (3, 4))
+
+
+AS_WIDE = {
+    "Convolution2D": lambda **k: L.Convolution2D(6, 3, 3, border_mode="same", **k),
+    "ShareConvolution2D": lambda **k: L.ShareConvolution2D(6, 3, 3, pad_h=1, pad_w=1, **k),
+    "AtrousConvolution2D": lambda **k: L.AtrousConvolution2D(6, 3, 3, border_mode="same", **k),
+    "Deconvolution2D": lambda **k: L.Deconvolution2D(6, 3, 3, None, border_mode="same", **k),
+    "SeparableConvolution2D": lambda **k: L.SeparableConvolution2D(6, 3, 3, border_mode="same", **k),
+    "Convolution3D": lambda **k: L.Convolution3D(6, 3, 3, 3, border_mode="same", **k),
+}
+
+
+@pytest.mark.parametrize("name", AS_WIDE)
+def test_a_bias_is_the_channels_where_images_are_as_wide_as_they_have_channels(name: str) -> None:
+    first = RNG.normal(size=(2, 2, *(6,) * (3 if name == "Convolution3D" else 2))).astype("float32")
+    outputs = []
+    for order in ("th", "tf"):
+        layer = AS_WIDE[name](dim_ordering=order, activation="tanh")
+        x = first if order == "th" else np.moveaxis(first, 1, -1)
+        layer(x)
+        layer.set_weights([np.linspace(-1, 1, array.size).reshape(array.shape) for array in layer.get_weights()])
+        outputs.append(keras.ops.convert_to_numpy(layer(x)))
+    close(np.moveaxis(outputs[0], 1, -1), outputs[1])

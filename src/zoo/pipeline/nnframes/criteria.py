@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.orca.learn.kinds import is_of
 
 BIGDL = "zoo.bigdl."
 _PLAIN: Mapping[str, str] = {
@@ -45,11 +46,6 @@ class Loss:
     classes: bool = False
     first: int = 0
     ignored: int | None = None
-
-
-def is_of(thing: Any, *packages: str) -> bool:
-    """Whether one of the classes of a thing comes from one of these packages; nothing is imported for it."""
-    return any(cls.__module__.startswith(packages) for cls in type(thing).__mro__)
 
 
 def for_keras(criterion: Any) -> Loss:

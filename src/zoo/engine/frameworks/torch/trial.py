@@ -37,4 +37,4 @@ def outputs(model: nn.Module, features: Sequence[np.ndarray]) -> list[np.ndarray
 def value(loss: Callable[..., Any], output: np.ndarray, label: np.ndarray) -> np.ndarray:
     """The loss of (output, label)."""
     with torch.no_grad():
-        return np.asarray(copy.deepcopy(loss)(torch.as_tensor(output), torch.as_tensor(label)))
+        return np.asarray(copy.deepcopy(loss)(*(torch.as_tensor(np.array(one)) for one in (output, label))))

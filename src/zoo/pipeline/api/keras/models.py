@@ -10,7 +10,7 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Self
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import files
@@ -68,26 +68,29 @@ class Model(KerasNet, _functional()):  # type: ignore[misc]
         config = super().get_compile_config()
         return config and {**config, OURS: self._described()}
 
-    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+    def new_graph(self, outputs: Any) -> Self:
         """A model of the same layers, with their weights, that ends at the outputs of those named.
 
+        It has the inputs that these need.
+
         Args:
-            outputs: names of layers.
+            outputs: a layer's name, the layer, or its output; or a list of them.
 
         Raises:
             UsageError: no layer has such a name.
         """
-        names = [outputs] if isinstance(outputs, str) else list(outputs)
-        ends = [graphs.tensor_named(self, name) for name in names]
-        return Model(self.input, ends[0] if len(ends) == 1 else ends)
+        return type(self)(*graphs.ending_at(self, outputs))
 
-    def freeze_up_to(self, names: Sequence[str] | str) -> Model:
+    def freeze_up_to(self, names: Any) -> Self:
         """Keeps the weights of the layers named, and of all that lies before them, as they are in training.
 
+        Args:
+            names: as in `new_graph`.
+
         Raises:
             UsageError: no layer has such a name.
         """
-        for layer in graphs.upstream(self, [names] if isinstance(names, str) else list(names)):
+        for layer in graphs.upstream(self, names):
             layer.trainable = False
         return self
 
@@ -128,6 +131,8 @@ class Sequential(KerasNet, keras.Sequential):
             UsageError: it is no layer.
         """
         layer = unwrapped(model)
+        if not isinstance(layer, keras.layers.Layer) and hasattr(layer, "to_keras"):
+            layer = layer.to_keras()  # a TFNet
         if not isinstance(layer, keras.layers.Layer) and not hasattr(layer, "_keras_history"):
             raise UsageError(f"Sequential.add takes a layer or a model. Received: {model!r}")
         shape = getattr(layer, "given_input_shape", None)
@@ -166,11 +171,11 @@ class Sequential(KerasNet, keras.Sequential):
             )
         return Model(_alone(self.inputs), _alone(self.outputs))
 
-    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+    def new_graph(self, outputs: Any) -> Model:
         """As `Model.new_graph`."""
         return self.to_model().new_graph(outputs)
 
-    def freeze_up_to(self, names: Sequence[str] | str) -> Sequential:
+    def freeze_up_to(self, names: Any) -> Sequential:
         """As `Model.freeze_up_to`."""
         self.to_model().freeze_up_to(names)
         return self
@@ -206,9 +211,7 @@ def load_model(path: str, weight_path: str | None = None, trust: bool = False) -
     Raises:
         UsageError: it is no file of a model, or holds code.
     """
-    import zoo.pipeline.api.autograd
-    import zoo.pipeline.api.keras.engine.torchloss
-    import zoo.pipeline.api.keras.layers  # noqa: F401  the classes that a file names
+    import zoo.pipeline.api.keras.layers  # noqa: F401  a file names activations without their modules
 
     with warnings.catch_warnings():
         # an optimizer that had no memory when it was saved: Keras says that it finds none

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.frameworks.keras.derivatives import gradients
+from zoo.orca.learn.kinds import is_torch
 from zoo.pipeline.api.keras.engine.formulas import CHECKS, FORMULAS, TorchOps, entries_differ
 from zoo.pipeline.api.keras.engine.words import Unsupported
 from zoo.pipeline.api.library import library
@@ -307,7 +308,7 @@ def objective(given: Any, shape: Sequence[int | None] | None = None) -> Any:
         return _NAMES[given.lower()]()
     if given is None or isinstance(given, keras.losses.Loss):
         return given
-    if _of_torch(given):
+    if is_torch(given):
         from zoo.pipeline.api.keras.engine.torchloss import TorchObjective
 
         return TorchObjective(given)
@@ -318,8 +319,3 @@ def objective(given: Any, shape: Sequence[int | None] | None = None) -> Any:
     from zoo.pipeline.api.tracing import CustomLoss
 
     return CustomLoss(given, shape)
-
-
-def _of_torch(given: Any) -> bool:
-    """Whether it is a module of torch, like BigDL's criteria here, without importing torch."""
-    return any(cls.__module__ == "torch.nn.modules.module" for cls in type(given).__mro__)

@@ -7,7 +7,7 @@ Leaves: the work (zoo.orca.learn.keras_estimator), what data are (zoo.engine.dat
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ class Course:
     """How one model is trained. It is made anew by `compile`, but keeps what the setters said.
 
     Args:
-        model: a Keras model.
+        model: a `KerasNet`.
         optimizer: of `zoo.engine.optim`, in place of the compiled one; else None.
         metrics: of the engine, of Keras, or ``"loss"``, in the order of `evaluate`.
     """
@@ -110,7 +110,7 @@ class Course:
         problems = [
             f"the model's input {number} has the shape {wanted}, without the batch, and the data have {spec}."
             for number, (wanted, spec) in enumerate(zip(inputs, schema, strict=False))
-            if not _may_be(spec.shape, wanted)
+            if not model.fits(spec.shape, wanted)
         ]
         if isinstance(loss, LossFunction) and len(outputs) == 1:
             problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
@@ -173,6 +173,16 @@ def _told_apart(metrics: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def may_be(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
+    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
+    return any(
+        len(shape) == len(wanted)
+        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
+        for shape in shapes
+    )
+
+
 def _cut(arrays: Any, rows: slice) -> Any:
     return [one[rows] for one in arrays] if isinstance(arrays, list | tuple) else arrays[rows]
 
@@ -186,7 +196,9 @@ def _of_keras(metric: Any) -> bool:
 
 
 def _are_arrays(found: Any) -> bool:
-    return isinstance(found, np.ndarray) or (isinstance(found, list) and all(isinstance(a, np.ndarray) for a in found))
+    return isinstance(found, np.ndarray) or (
+        isinstance(found, list | tuple) and all(isinstance(a, np.ndarray) for a in found)
+    )
 
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
@@ -209,15 +221,5 @@ def _inputs_differ(model: Any, x: Any) -> list[str]:
         f"input {number} of the model '{model.name}' has the shape {wanted}, without the batch. Received: an array "
         f"{array.shape}, whose rows have {array.shape[1:]}"
         for number, (wanted, array) in enumerate(zip(inputs, arrays, strict=True))
-        if not _may_be(array.shape[1:], wanted)
+        if not model.fits(array.shape[1:], wanted)
     ]
-
-
-def _may_be(found: Any, wanted: tuple[int | None, ...]) -> bool:
-    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
-    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
-    return any(
-        len(shape) == len(wanted)
-        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
-        for shape in shapes
-    )

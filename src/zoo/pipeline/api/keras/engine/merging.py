@@ -6,14 +6,13 @@ Leaves: graphs (topology).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.library import library
 
@@ -72,9 +71,7 @@ class Merge(ZooKerasLayer, keras.layers.Layer):
     ) -> None:  # fmt: skip
         super().__init__(**words)
         if mode not in KNOWN:
-            near = difflib.get_close_matches(str(mode), KNOWN, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"merge has no mode {mode!r}.{hint} Known: {', '.join(KNOWN)}")
+            raise UsageError(f"merge has no mode {mode!r}.{did_you_mean(str(mode), KNOWN)} Known: {', '.join(KNOWN)}")
         self.mode, self.concat_axis = mode, concat_axis
         self.branches = [
             keras.saving.deserialize_keras_object(one) if isinstance(one, dict) else one for one in layers or ()

@@ -18,7 +18,7 @@ from zoo.engine.frameworks.keras import files
 from zoo.engine.frameworks.keras.optim import build_optimizer
 from zoo.engine.optim import Optimizer
 from zoo.pipeline.api.keras.engine import graphs
-from zoo.pipeline.api.keras.engine.course import Course, classes, paired, split
+from zoo.pipeline.api.keras.engine.course import Course, classes, may_be, paired, split
 from zoo.pipeline.api.keras.engine.descriptions import described, made
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.keras.engine.merging import Merge, merge
@@ -226,6 +226,10 @@ class KerasNet(ZooKerasLayer):
         """Likewise of the outputs."""
         return _shapes_of(self, "outputs")
 
+    def fits(self, found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+        """Whether rows of the shape `found` may be an input of the shape `wanted`, both without the batch."""
+        return may_be(found, wanted)
+
     def is_built(self) -> bool:
         """Whether the shapes of all weights are known."""
         return bool(self.built)  # type: ignore[attr-defined]
@@ -237,11 +241,11 @@ class KerasNet(ZooKerasLayer):
             found += _flattened(layer, include_container)
         return found
 
-    def freeze(self, names: Sequence[str] | str | None = None) -> Any:
+    def freeze(self, names: Any = None) -> Any:
         """Keeps the weights of the layers named, or of all, as they are in training."""
         return self._set_trainable(names, False)
 
-    def unfreeze(self, names: Sequence[str] | str | None = None) -> Any:
+    def unfreeze(self, names: Any = None) -> Any:
         """Trains the layers named, or all, again."""
         return self._set_trainable(names, True)
 
@@ -285,8 +289,13 @@ class KerasNet(ZooKerasLayer):
             over_write: whether files there may be replaced.
 
         Raises:
-            UsageError: there is a file already.
+            UsageError: there is a file already; an HDF5 file, which holds weights only.
         """
+        if path.endswith((".h5", ".hdf5")):
+            raise UsageError(
+                f"a whole model is kept as a .keras file. Received: {path!r}. For weights alone in HDF5: "
+                "save_model('model.keras', weight_path='weights.h5')."
+            )
         written = files.save_model(self, path, overwrite=over_write)
         if weight_path is not None:
             files.save_weights(self, weight_path, overwrite=over_write)
@@ -325,20 +334,17 @@ class KerasNet(ZooKerasLayer):
         found: Course = self.__dict__["_zoo_course"]
         return found
 
-    def _set_trainable(self, names: Sequence[str] | str | None, trainable: bool) -> Any:
+    def _set_trainable(self, names: Any, trainable: bool) -> Any:
         if names is None:
             for layer in self.flattened_layers(include_container=trainable):
                 layer.trainable = trainable
             return self
         layers = {layer.name: layer for layer in self.flattened_layers(include_container=True) if layer is not self}
-        asked = [names] if isinstance(names, str) else list(names)
-        for name in asked:
-            if name not in layers:
-                raise graphs.unknown(name, layers)
+        asked = [graphs.among(layers, name) for name in graphs.listed(names)]
         if trainable:
             _open([self, *layers.values()])
-        for name in asked:
-            layers[name].trainable = trainable
+        for layer in asked:
+            layer.trainable = trainable
         return self
 
 
