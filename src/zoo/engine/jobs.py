@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.engine.errors import UsageError
+from zoo.engine.triggers import waits_for_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -262,6 +263,11 @@ class FitJob:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.validate is not None:
             _check_measurable(self.metrics, self.columns)
+        elif waits_for_score(self.end):
+            raise UsageError(
+                f"training would never end: {self.end} waits for a validation score, and nothing is validated. Give "
+                "validation data, or an end besides: MaxScore(v) | MaxEpoch(n)."
+            )
         if self.checkpoint is not None and not self.checkpoint_dir:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
 

@@ -75,6 +75,8 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     Raises:
         UsageError: columns, preprocessing, model and criterion that do not go together, before anything starts.
     """
+    if frame.isStreaming:
+        raise UsageError("a model cannot be fitted to a stream, which never ends. Give a DataFrame that was read.")
     framework, model = frameworks.of(plan.model)
     loss, optimizer = framework.loss(plan.criterion), optimizer_of(*plan.optimizer)
     session.current()
@@ -130,12 +132,22 @@ def adapted_to(frame: Any, features: Sequence[str], labels: Sequence[str]) -> Ad
         ColumnNotFound: columns that are not there, by the parameter that names them.
         UsageError: not a DataFrame, or columns that make no array.
     """
-    if not hasattr(frame, "columns") or not hasattr(frame, "sparkSession"):
-        raise UsageError(f"stages of Spark ML take a Spark DataFrame. Received: {type(frame).__name__}")
+    refuse_others(frame)
     for names, param in ((features, "featuresCol"), (labels, "labelCol")):
         if missing := [name for name in names if name not in frame.columns]:
             raise ColumnNotFound.among(missing, frame.columns, param)
     return adapt(frame, list(features), list(labels) or None)
+
+
+def refuse_others(frame: Any) -> None:
+    """Refuses what is no Spark DataFrame.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not hasattr(frame, "columns") or not hasattr(frame, "sparkSession"):
+        kind = f"{type(frame).__module__}.{type(frame).__name__}"
+        raise UsageError(f"stages of Spark ML take a Spark DataFrame. Received: {kind}")
 
 
 def shuffles(frame: Any) -> bool:
@@ -165,13 +177,28 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     if first is None:
         raise UsageError("the DataFrame has no rows to train on. Check the filters and joins that made it.")
     inputs = _first(first, plan.features, transforms)
-    outputs = _asked(lambda: framework.outputs(model, inputs), "the model does not take the features", inputs)
+    outputs = _asked(lambda: framework.outputs(model, inputs), _hinted(plan.features, inputs), inputs)
     targets = columns.describe(schema, plan.labels)
     transforms |= _label_transforms(plan, loss, targets, outputs[0].shape[-1] if outputs[0].ndim > 1 else 1)
     labels = _first(first, plan.labels, transforms)
+    if any(array.dtype == object for array in labels):
+        raise UsageError(
+            f"the label {list(plan.labels)} holds text or bytes, which cannot become a tensor. Number it first, e.g. by "
+            "StringIndexer, or give NNEstimator a label_preprocessing that makes arrays of it."
+        )
     if len(outputs) == len(labels) == 1:
         _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels)))
     return transforms
+
+
+def _hinted(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
+    """What it means that the model does not take the inputs."""
+    if all(array.dtype.kind == "f" for array in inputs):
+        return "the model does not take the features"
+    return (
+        f"the model does not take the features (columns of whole numbers stay int64; where {', '.join(names)} should be "
+        "floats, cast to 'float' or 'array<float>')"
+    )
 
 
 _UNFIT = "the criterion does not take the model's output and the label"
