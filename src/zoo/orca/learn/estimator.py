@@ -28,6 +28,7 @@ from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
 from zoo.orca.common import OrcaContext
 from zoo.orca.learn.listeners import listening
+from zoo.orca.learn.preparation import of_steps
 from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
@@ -154,7 +155,8 @@ class Estimator:
             info: accepted for older programs.
             transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
                 gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels. Of any columns,
-                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place.
+                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place. A
+                `Preprocessing` of zoo.feature in a function's place gets images in BGR, as its steps expect them.
             data_store: in place of ``OrcaContext.train_data_store``.
 
         Returns:
@@ -420,7 +422,7 @@ class Estimator:
     def _adapt(self, data: Any, features: Names, labels: Names, transform: Any = None) -> Adapted:
         adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
         schema = adapted.shards.schema
-        asked = with_pictures(adapted.columns, schema, transform)
+        asked = with_pictures(adapted.columns, schema, of_steps(transform, schema, adapted.columns.features))
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
             changed = {*asked.images, *dict(asked.values)}
