@@ -153,10 +153,9 @@ class Estimator:
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
-            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
-                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels. Of any columns,
-                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place. A
-                `Preprocessing` of zoo.feature in a function's place gets images in BGR, as its steps expect them.
+            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the model's array, or an
+                `ImageTransform`; called on the ranks, in threads. Of any columns: ``{"column": value -> array}``, or a
+                `ColumnTransform` each. A `Preprocessing` of zoo.feature as function gets images in BGR. None: pixels.
             data_store: in place of ``OrcaContext.train_data_store``.
 
         Returns:

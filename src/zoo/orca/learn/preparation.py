@@ -184,9 +184,18 @@ def _sizes(given: Any) -> tuple[tuple[int, ...], ...]:
 
 def _arrays(made: Any) -> Any:
     """What a preprocessing has made as the engine takes it: JTensors and lists of arrays are arrays and tuples."""
+    _refuse_mapping(made)
     if isinstance(made, list | tuple) and made and any(hasattr(one, "to_ndarray") or _has_axes(one) for one in made):
         return tuple(map(_array, made))
     return _array(made)
+
+
+def _refuse_mapping(made: Any) -> None:
+    if isinstance(made, Mapping):  # an ImageFeature, say
+        raise DataError(
+            f"a preprocessing must end with an array, and this one ends with {made!r}. For an image, end the chain "
+            "with ImageMatToTensor() >> ImageFeatureToTensor()."
+        )
 
 
 def _has_axes(one: Any) -> bool:

@@ -93,7 +93,9 @@ class HasCourse:
             UsageError: an argument of another kind.
         """
         if not hasattr(val_df, "sparkSession"):
-            raise UsageError(f"setValidation takes a Spark DataFrame. Received: {type(val_df).__module__}.{type(val_df).__name__}")
+            raise UsageError(
+                f"setValidation takes a Spark DataFrame. Received: {type(val_df).__module__}.{type(val_df).__name__}"
+            )
         methods = tuple(val_method) if isinstance(val_method, list | tuple) else (val_method,)
         if None in methods:
             raise UsageError(f"val_method must be a metric or a list of them. Received: {val_method!r}")

@@ -36,7 +36,9 @@ class ClassNumbers:
             DataError: text, numbers outside the classes, or fractions.
         """
         if values.dtype == object:
-            raise DataError(f"column '{self.column}' holds text or bytes. Number the classes first, e.g. by StringIndexer.")
+            raise DataError(
+                f"column '{self.column}' holds text or bytes. Number the classes first, e.g. by StringIndexer."
+            )
         flat = values.reshape(len(values), -1)
         if len(flat) and flat.shape[1] != 1:
             raise DataError(

@@ -37,7 +37,9 @@ class NoneIsNoValue(Params):
 
     def _set(self, **kwargs: Any) -> Self:
         if empty := [name for name, value in kwargs.items() if value is None]:
-            raise UsageError(f"{empty[0]} must have a value. Received: None. stage.clear(stage.{empty[0]}) forgets one.")
+            raise UsageError(
+                f"{empty[0]} must have a value. Received: None. stage.clear(stage.{empty[0]}) forgets one."
+            )
         return super()._set(**kwargs)  # type: ignore[no-any-return]
 
 

@@ -183,8 +183,8 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     labels = _first(first, plan.labels, transforms)
     if any(array.dtype == object for array in labels):
         raise UsageError(
-            f"the label {list(plan.labels)} holds text or bytes, which cannot become a tensor. Number it first, e.g. by "
-            "StringIndexer, or give NNEstimator a label_preprocessing that makes arrays of it."
+            f"the label {list(plan.labels)} holds text or bytes, which cannot become a tensor. Number it first, e.g. "
+            "by StringIndexer, or give NNEstimator a label_preprocessing that makes arrays of it."
         )
     if len(outputs) == len(labels) == 1:
         _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels)))
@@ -193,12 +193,17 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
 
 def _hinted(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
     """What it means that the model does not take the inputs."""
-    if all(array.dtype.kind == "f" for array in inputs):
-        return "the model does not take the features"
-    return (
-        f"the model does not take the features (columns of whole numbers stay int64; where {', '.join(names)} should be "
-        "floats, cast to 'float' or 'array<float>')"
-    )
+    told, kinds = "the model does not take the features", {array.dtype.name for array in inputs}
+    if "int64" in kinds:
+        told += (
+            f" (whole numbers stay int64; where {', '.join(names)} should be floats, cast to 'float' or 'array<float>')"
+        )
+    if "uint8" in kinds:
+        told += (
+            " (images come as (height, width, channels) in uint8; a feature_preprocessing makes tensors of them, e.g. "
+            "RowToImageFeature() >> ImageMatToTensor() >> ImageFeatureToTensor())"
+        )
+    return told
 
 
 _UNFIT = "the criterion does not take the model's output and the label"
