@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 import imagesets
-from zoo.engine.jobs import ImageTransform
+from zoo.engine.jobs import Columns, ImageTransform
 from zoo.feature.common import ChainedPreprocessing
 from zoo.feature.image import ImageBrightness, ImageFeatureToTensor, ImageMatToTensor
-from zoo.orca.learn.preparation import OnPixels, of_steps
+from zoo.orca.learn.preparation import OnPixels, with_transform
 
 torch = pytest.importorskip("torch")
 
@@ -62,7 +62,7 @@ def test_a_chain_for_numbers_gets_them_whole(inline: None) -> None:
 
 def test_each_epoch_has_its_own_draws() -> None:
     steps = ImageBrightness(-50, 50) >> ChainedPreprocessing(STEPS)
-    asked = of_steps(ImageTransform(steps), table().schema, ["file"])
-    assert isinstance(asked, ImageTransform) and isinstance(asked.function, OnPixels)
-    first, again, other = (asked.function.of_epoch(0, epoch)(RGB) for epoch in (1, 1, 2))
+    asked = with_transform(Columns(("file",)), table().schema, ImageTransform(steps))
+    assert isinstance(asked.of_epoch(0, 1).transform.function, OnPixels)
+    first, again, other = (asked.of_epoch(0, epoch).transform.function(RGB) for epoch in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)

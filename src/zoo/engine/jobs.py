@@ -119,7 +119,8 @@ class Columns:
     def of_epoch(self, seed: int, epoch: int) -> Columns:
         """The same, with the functions of an epoch of a training."""
         of = tuple((name, replace(one, function=_of_epoch(one.function, seed, epoch))) for name, one in self.values)
-        return replace(self, values=of)
+        images = replace(self.transform, function=_of_epoch(self.transform.function, seed, epoch))
+        return replace(self, transform=images, values=of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +286,7 @@ class FitJob:
         }  # fmt: skip
 
 
-def _of_epoch(function: Callable[[Any], Any], seed: int, epoch: int) -> Callable[[Any], Any]:
+def _of_epoch(function: Any, seed: int, epoch: int) -> Any:
     make: Callable[[int, int], Callable[[Any], Any]] | None = getattr(function, "of_epoch", None)
     return function if make is None else make(seed, epoch)
 

@@ -16,7 +16,6 @@ from zoo.engine import checkpoint, run, session
 from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
-from zoo.engine.data.prepared import with_pictures
 from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
@@ -28,7 +27,7 @@ from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
 from zoo.orca.common import OrcaContext
 from zoo.orca.learn.listeners import listening
-from zoo.orca.learn.preparation import of_steps
+from zoo.orca.learn.preparation import with_transform
 from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
@@ -421,7 +420,7 @@ class Estimator:
     def _adapt(self, data: Any, features: Names, labels: Names, transform: Any = None) -> Adapted:
         adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
         schema = adapted.shards.schema
-        asked = with_pictures(adapted.columns, schema, of_steps(transform, schema, adapted.columns.features))
+        asked = with_transform(adapted.columns, schema, transform)
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
             changed = {*asked.images, *dict(asked.values)}

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from zoo.engine.data.columns import ArraySpec
 from zoo.engine.data.pictures import among, decoded
+from zoo.engine.data.prepared import with_pictures
 from zoo.engine.errors import DataError, UsageError
-from zoo.engine.jobs import ColumnTransform, ImageTransform, Transform
+from zoo.engine.jobs import Columns, ColumnTransform, ImageTransform, Transform
 
 FORMS = (
     "None, a list of ints (the tensor's size), a list of lists of ints (one size for each input), or a Preprocessing: "
@@ -126,14 +127,18 @@ def transforms(preprocessing: Any, specs: Sequence[ArraySpec], argument: str) ->
     return {spec.name: ColumnTransform(Applied(preprocessing), raw=True) for spec in specs}
 
 
-def of_steps(transform: Transform | None, schema: pa.Schema, features: Sequence[str]) -> Transform | None:
-    """A transform of `Estimator.fit`, in which a `Preprocessing` gets images as it does everywhere: in BGR order.
+def with_transform(columns: Columns, schema: pa.Schema, transform: Transform | None) -> Columns:
+    """`with_pictures` of a transform as programs give it: a `Preprocessing` in it gets images in BGR, as everywhere.
 
     Args:
-        transform: a function, an `ImageTransform`, or one for each column.
+        columns: inputs and targets.
         schema: of the data.
-        features: the columns of the model's inputs.
+        transform: a function, an `ImageTransform`, or one for each column.
     """
+    return with_pictures(columns, schema, _of_steps(transform, schema, columns.features))
+
+
+def _of_steps(transform: Transform | None, schema: pa.Schema, features: Sequence[str]) -> Transform | None:
     if isinstance(transform, ImageTransform):
         steps = _is_steps(transform.function) and not transform.batched
         return replace(transform, function=OnPixels(transform.function)) if steps else transform
