@@ -98,7 +98,7 @@ def test_a_score_that_nothing_measures_cannot_end_a_training(frame: Any) -> None
     [
         (lambda: stage().setPredictionCol("text"), "have a column 'text' already"),
         (lambda: stage().setFeaturesCol("FEATURES"), "Did you mean 'features'"),
-        (lambda: stage().setFeaturesCol("whole"), "whole numbers stay int64.*cast to 'float'"),
+        (lambda: stage().setFeaturesCol("whole"), "Whole numbers stay int64.*cast to 'float'"),
         (
             lambda: NNEstimator(nn.Linear(2, 1), nn.MSELoss(), lambda row: {"mat": row}),
             "must end with an array.*end the chain with ImageMatToTensor",

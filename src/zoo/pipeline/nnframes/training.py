@@ -177,7 +177,8 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     if first is None:
         raise UsageError("the DataFrame has no rows to train on. Check the filters and joins that made it.")
     inputs = _first(first, plan.features, transforms)
-    outputs = _asked(lambda: framework.outputs(model, inputs), _hinted(plan.features, inputs), inputs)
+    hint = _hint(framework, plan.features, inputs)
+    outputs = _asked(lambda: framework.outputs(model, inputs), "the model does not take the features", inputs, hint)
     targets = columns.describe(schema, plan.labels)
     transforms |= _label_transforms(plan, loss, targets, outputs[0].shape[-1] if outputs[0].ndim > 1 else 1)
     labels = _first(first, plan.labels, transforms)
@@ -191,19 +192,19 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     return transforms
 
 
-def _hinted(names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
-    """What it means that the model does not take the inputs."""
-    told, kinds = "the model does not take the features", {array.dtype.name for array in inputs}
-    if "int64" in kinds:
-        told += (
-            f" (whole numbers stay int64; where {', '.join(names)} should be floats, cast to 'float' or 'array<float>')"
-        )
+def _hint(framework: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
+    """What it may mean that the model does not take the inputs."""
+    kinds = {array.dtype.name for array in inputs}
     if "uint8" in kinds:
-        told += (
-            " (images come as (height, width, channels) in uint8; a feature_preprocessing makes tensors of them, e.g. "
-            "RowToImageFeature() >> ImageMatToTensor() >> ImageFeatureToTensor())"
+        return (
+            " Images come as (height, width, channels) in uint8; a feature_preprocessing makes tensors of them, e.g. "
+            "RowToImageFeature() >> ImageMatToTensor() >> ImageFeatureToTensor()."
         )
-    return told
+    if "int64" in kinds and isinstance(framework, frameworks.Torch):  # Keras casts them
+        return (
+            f" Whole numbers stay int64: where {', '.join(names)} should be floats, cast to 'float' or 'array<float>'."
+        )
+    return ""
 
 
 _UNFIT = "the criterion does not take the model's output and the label"
@@ -230,14 +231,14 @@ def _label_transforms(plan: Plan, loss: Loss, specs: Sequence[Any], classes: int
     return preparation.transforms(plan.preparing[1], specs, "label_preprocessing")
 
 
-def _asked(call: Callable[[], Any], problem: str, arrays: Sequence[np.ndarray]) -> Any:
+def _asked(call: Callable[[], Any], problem: str, arrays: Sequence[np.ndarray], hint: str = "") -> Any:
     try:
         return call()
     except ZooError:
         raise
     except Exception as error:  # any library may refuse in its own way
         told = ", ".join(f"{array.dtype} {array.shape}" for array in arrays)
-        raise UsageError(f"{problem} of the first row: {told}. {type(error).__name__}: {error}") from error
+        raise UsageError(f"{problem} of the first row: {told}.{hint} {type(error).__name__}: {error}") from error
 
 
 def _check_value(value: np.ndarray) -> None:
