@@ -14,6 +14,7 @@ from zoo.engine import session
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
 from zoo.orca.learn.trigger import EveryEpoch
 from zoo.pipeline.nnframes.labels import ClassNumbers
+from zoo.pipeline.nnframes.training import Classes, Flat
 from zoo.util.triggers import MaxEpoch, MaxScore
 
 pytest.importorskip("pyspark")
@@ -141,6 +142,17 @@ def test_streams_and_strange_frames_are_refused(spark: Any) -> None:
 def test_class_numbers_that_are_wrong_name_what_they_look_like(first: int, wrong: list[float], remedy: str) -> None:
     with pytest.raises(DataError, match=remedy):
         ClassNumbers("label", first, 2)(np.array(wrong, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 1)])
+def test_a_rank_without_rows_in_a_step_has_no_class_numbers(shape: tuple[int, ...]) -> None:
+    made = ClassNumbers("label", 0, 2)(np.empty(shape, np.float32))
+    assert made.shape == (0,) and made.dtype == np.int64
+
+
+def test_a_stream_without_rows_has_predictions_of_no_rows() -> None:
+    outputs = (np.empty((0, 3), np.float32),)
+    assert Flat()(outputs)[0].shape == (0, 3) and Classes()(outputs)[0].shape == (0,)
 
 
 def test_a_name_in_other_letters_is_the_nearest() -> None:

@@ -6,6 +6,7 @@ Leaves: which criteria take class numbers (criteria).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ class ClassNumbers:
             raise DataError(
                 f"column '{self.column}' holds text or bytes. Number the classes first, e.g. by StringIndexer."
             )
-        flat = values.reshape(len(values), -1)
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))  # of no rows, -1 would say nothing
         if len(flat) and flat.shape[1] != 1:
             raise DataError(
                 f"column '{self.column}' should hold one class number in a row. It holds {flat.shape[1]}. For targets "

@@ -6,6 +6,7 @@ Leaves: stages and their parameters (nn_classifier), frameworks' differences (fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -299,4 +300,5 @@ def _one(outputs: tuple[np.ndarray, ...]) -> np.ndarray:
             "model, or use Estimator.predict of zoo.orca.learn."
         )
     (output,) = outputs
-    return output.reshape(len(output), -1).astype(np.float32, copy=False)
+    flat = output.reshape(len(output), math.prod(output.shape[1:]))  # of no rows, -1 would say nothing
+    return flat.astype(np.float32, copy=False)
