@@ -85,7 +85,8 @@ class ColumnNotFound(UsageError):
         lines = [f"no column {named} in the data ({argument}={missing})."]
         lines.append(f"  Columns: {', '.join(available) or '(none)'}")
         for name in missing:
-            near = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+            alike = [one for one in available if one.casefold() == name.casefold()]  # to Spark they would be one
+            near = alike or difflib.get_close_matches(name, available, n=1, cutoff=0.5)
             if near:
                 lines.append(f"  Did you mean '{near[0]}'? Set it with {argument}=['{near[0]}'].")
         return cls("\n".join(lines))

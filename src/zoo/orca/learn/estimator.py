@@ -16,7 +16,6 @@ from zoo.engine import checkpoint, run, session
 from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
-from zoo.engine.data.prepared import with_pictures
 from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
@@ -28,6 +27,7 @@ from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
 from zoo.orca.common import OrcaContext
 from zoo.orca.learn.listeners import listening
+from zoo.orca.learn.preparation import with_transform
 from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
@@ -153,9 +153,9 @@ class Estimator:
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
-            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
-                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels. Of any columns,
-                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place.
+            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the model's array, or an
+                `ImageTransform`; called on the ranks, in threads. Of any columns: ``{"column": value -> array}``, or a
+                `ColumnTransform` each. A `Preprocessing` of zoo.feature as function gets images in BGR. None: pixels.
             data_store: in place of ``OrcaContext.train_data_store``.
 
         Returns:
@@ -421,7 +421,7 @@ class Estimator:
     def _adapt(self, data: Any, features: Names, labels: Names, transform: Any = None) -> Adapted:
         adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
         schema = adapted.shards.schema
-        asked = with_pictures(adapted.columns, schema, transform)
+        asked = with_transform(adapted.columns, schema, transform)
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
             changed = {*asked.images, *dict(asked.values)}
