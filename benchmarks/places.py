@@ -22,19 +22,21 @@ def spark() -> Iterator[tuple[SparkSession, Cluster]]:
     """(session, cluster): those that are running, else new ones, which end here."""
     running = session.running() or session.adopt()
     if running is not None and running.spark is not None:
-        _send_models(running.spark)
+        _send_programs(running.spark)
         yield running.spark, running.cluster
         return
     started = session.begin_spark(SparkRequest(mode="local", cores=2, memory="4g"))
     try:
-        _send_models(started.spark)
+        _send_programs(started.spark)
         yield started.spark, started.cluster
     finally:
         session.end()
 
 
-def _send_models(session: SparkSession) -> None:
-    session.sparkContext.addPyFile(str(Path(__file__).with_name("models.py")))
+def _send_programs(session: SparkSession) -> None:
+    """Functions of these modules are pickled by name, also into executors that were there before."""
+    for path in Path(__file__).parent.glob("*.py"):
+        session.sparkContext.addPyFile(str(path))
 
 
 @contextmanager

@@ -231,7 +231,8 @@ def lstm(x, w, b, u, gates=lambda z: z):
     return torch.stack(out, 1)
 
 
-def gru(x, w, b, u):
+def gru(x, w, b, gates, candidate):
+    u = torch.cat([gates, candidate])
     size, h, out = u.shape[1], torch.zeros(len(x), u.shape[1]), []
     for step in x.unbind(1):
         given = linear(step, w, b)
@@ -317,10 +318,10 @@ WEIGHTED = [
     (L.Recurrent().add(L.LSTM(4, 3, activation=L.Tanh(), inner_activation=L.Sigmoid())), STEPS, lstm,
      [(12, 4), (12,), (12, 3)]),
     (L.Recurrent().add(L.LSTMPeephole(4, 3)), STEPS, peephole, [(12, 4), (12,), (12, 3), (3, 3)]),
-    (L.Recurrent().add(L.GRU(4, 3)), STEPS, gru, [(9, 4), (9,), (9, 3)]),
+    (L.Recurrent().add(L.GRU(4, 3)), STEPS, gru, [(9, 4), (9,), (6, 3), (3, 3)]),
     (L.Recurrent().add(L.RnnCell(4, 3)), STEPS, rnn, [(3, 4), (3,), (3, 3), (3,)]),
     (L.BiRecurrent().add(L.GRU(4, 3)), STEPS,
-     lambda x, *w: gru(x, *w[:3]) + gru(x.flip(1), *w[3:]).flip(1), [(9, 4), (9,), (9, 3)] * 2),
+     lambda x, *w: gru(x, *w[:4]) + gru(x.flip(1), *w[4:]).flip(1), [(9, 4), (9,), (6, 3), (3, 3)] * 2),
     (L.BiRecurrent(L.JoinTable(3)).add(L.RnnCell(4, 3)), STEPS,
      lambda x, *w: torch.cat([rnn(x, *w[:4]), rnn(x.flip(1), *w[4:]).flip(1)], 2), [(3, 4), (3,), (3, 3), (3,)] * 2),
     (L.RecurrentDecoder(2).add(L.RnnCell(4, 4)), X, lambda x, w, b, u, c: torch.stack([

@@ -69,6 +69,9 @@ class DyingSpec:
     def absorb(self, state: State) -> None:
         self.spec.absorb(state)
 
+    def refreshed(self, state: State) -> State:
+        return self.spec.refreshed(state)
+
     def get_model(self) -> Any:
         return self.spec.get_model()
 

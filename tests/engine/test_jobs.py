@@ -10,7 +10,7 @@ from zoo.engine.errors import UsageError
 from zoo.engine.jobs import Columns, FitJob, PredictJob, ScoreJob
 from zoo.engine.metrics import MAE
 from zoo.engine.progress import Progress
-from zoo.engine.triggers import EveryEpoch, MaxEpoch
+from zoo.engine.triggers import EveryEpoch, MaxEpoch, MaxScore, MinLoss, Since, Trigger
 
 BOTH = Columns(("x",), ("y",))
 
@@ -46,3 +46,22 @@ def test_metrics_need_labels_only_where_they_are_measured() -> None:
 def test_equal_requests_are_equal() -> None:
     assert fit_job() == fit_job() != fit_job(seed=1)
     assert PredictJob(spec=None, columns=BOTH) == PredictJob(spec=None, columns=BOTH)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("end", "endless"),
+    [
+        (MaxScore(0.9), True),
+        (MaxScore(0.9) & MaxEpoch(3), True),
+        (Since(Progress(), MaxScore(0.9)), True),
+        (MaxScore(0.9) | MaxEpoch(3), False),
+        (MinLoss(0.1), False),
+    ],
+)
+def test_an_end_that_waits_for_a_score_needs_a_validation(end: Trigger, endless: bool) -> None:
+    if endless:
+        with pytest.raises(UsageError, match="waits for a validation score"):
+            fit_job(end=end)
+    else:
+        assert fit_job(end=end).end == end
+    assert fit_job(end=end, validate=EveryEpoch()).end == end

@@ -68,3 +68,20 @@ def test_what_xgboost_does_not_take_is_an_error(spark: Any, tmp_path: Path) -> N
     (tmp_path / "text.json").write_text("no booster")
     with pytest.raises(UsageError, match="is no model of XGBoost"):
         XGBRegressorModel.load(str(tmp_path / "text.json"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda stage: stage({"etaa": 0.3}), "no parameter 'etaa'. Did you mean 'eta'"),
+        (lambda stage: stage({"colsample_by_tree": 0.3}), "Did you mean 'colsample_bytree'"),
+        (lambda stage: stage().setNumRound(-1), "at least 1. Received: -1"),
+        (lambda stage: stage().setNumWorkers(0), "at least 1. Received: 0"),
+    ],
+)
+def test_words_that_xgboost_would_leave_out_are_refused(spark: Any, make: Any, message: str) -> None:
+    from zoo.pipeline.nnframes import XGBRegressor
+
+    with pytest.raises(UsageError, match=message):
+        make(XGBRegressor)
+    assert XGBRegressor({"one_drop": 1, "booster": "dart", "rate_drop": 0.1, "nThread": 2, "lambda": 1.0}) is not None

@@ -116,6 +116,10 @@ def test_the_session_holds_the_trained_values_and_goes_on_from_its_own(inline: N
     assert est.sess is session
     assert values(session)["bias"][0] == pytest.approx(5.0, abs=1e-4)
     assert session.run(untouched) == 0.0
+    with v1.variable_scope("", reuse=True):
+        session.run(v1.assign(v1.get_variable("bias"), [7.0]))
+    est.fit(DATA, **WORDS)
+    assert values(session)["bias"][0] == pytest.approx(7.0, abs=1e-4)
 
 
 def test_a_second_fit_goes_on_with_the_optimizers_memory(inline: None) -> None:

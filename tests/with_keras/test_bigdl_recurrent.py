@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from bigdlfiles import GOLDEN, M, box, encoded, graph, m, seq
+from zoo.bigdl.nn import layer as bigdl
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.layers import LSTM, Dense
+from zoo.pipeline.api.keras.models import Sequential
 from zoo.pipeline.api.net import Net, recurrent
+from zoo.pipeline.api.net.bigdl_file import read_module
 from zoo.pipeline.api.net.loading import load_bigdl
 
 RANDOM = np.random.default_rng(3)
@@ -107,6 +111,21 @@ def test_bigdls_own_lstm_by_the_graph_of_its_step(monkeypatch):
     again = keras.models.clone_model(net)
     again.set_weights(net.get_weights())
     np.testing.assert_allclose(keras.ops.convert_to_numpy(again(known["input_0"])), known["output_0"], atol=1e-5)
+
+
+def test_weights_of_bigdls_own_lstm_fit_the_layers_of_both_apis():
+    """The one recurrent file of BigDL's: what `get_weights` of an LSTM means, is read from it."""
+    known, module = np.load(GOLDEN / "lstm.npz"), read_module(str(GOLDEN / "lstm.bigdl"))
+    cell, linear = module.children[0].get("topology"), module.children[2].weights
+    weight, bias = recurrent._input_part(cell)
+    weights = [weight, bias, *recurrent._hidden_part(cell)]
+    assert [array.shape for array in weights] == [(20, 6), (20,), (20, 5)]
+    torch_style = bigdl.Sequential().add(bigdl.Recurrent().add(bigdl.LSTM(6, 5))).add(bigdl.Select(2, -1))
+    torch_style.add(bigdl.Linear(5, 2))
+    keras_style = Sequential().add(LSTM(5, inner_activation="sigmoid", input_shape=(None, 6))).add(Dense(2))
+    for model in (torch_style, keras_style):
+        model.set_weights([*weights, *linear])
+        np.testing.assert_allclose(model.forward(known["input_0"]), known["output_0"], atol=1e-5)
 
 
 def test_an_lstm_computes_what_torch_does(tmp_path):

@@ -18,6 +18,7 @@ from zoo.engine.errors import UsageError
 from zoo.orca.learn.keras_estimator import make_estimator
 from zoo.pipeline.api.keras.layers import Dense
 from zoo.pipeline.api.keras.models import Sequential
+from zoo.pipeline.api.keras.objectives import SparseCategoricalCrossEntropy
 from zoo.pipeline.api.net import GraphNet, Net
 from zoo.pipeline.api.variable import Variable
 
@@ -152,6 +153,31 @@ def test_composed_models_train_in_other_processes():
     assert any(changed) and not all(changed)
 
 
+def test_a_net_trains_as_a_model_does(inline, tmp_path):
+    net, x = loaded("lenet"), RANDOM.normal(size=(32, 28, 28)).astype(np.float32)
+    classes = RANDOM.integers(10, size=32)
+    with pytest.raises(UsageError, match="not compiled"):
+        net.fit(x, classes)
+    net.compile("adam", SparseCategoricalCrossEntropy(log_prob_as_input=True), ["accuracy"])
+    net.set_tensorboard(str(tmp_path), "app")
+    net.set_gradient_clipping_by_l2_norm(1.0)
+    history = net.fit(x, classes, batch_size=8, nb_epoch=2, validation_data=(x, classes))
+    assert [one["epoch"] for one in history] == [1, 2] and len(net.get_train_summary("Loss")) == 8
+    (accuracy,) = net.evaluate(x, classes)
+    assert 0 <= accuracy <= 1 and set(net.predict_classes(x).collect()) <= set(range(10))
+    net.save_model(str(tmp_path / "net.keras"))
+    again = Net.load(str(tmp_path / "net.keras"))
+    assert type(again) is GraphNet and again.evaluate(x, classes) == [pytest.approx(accuracy)]
+    with pytest.raises(UsageError, match="the model's input 0 has the shape"):
+        net.fit(x[:, :27], classes)
+
+
+def test_a_node_is_a_name(inline):
+    net, (x, _) = loaded("resnet_graph"), known("resnet_graph")
+    by_node = net.new_graph(net.node("pool5"))
+    np.testing.assert_array_equal(computed(by_node, x), computed(net.new_graph("pool5"), x))
+
+
 def test_predictions_on_spark_are_an_rdd(on_spark):
     x, expected = known("resnet_graph")
     rows = loaded("resnet_graph").predict(x).collect()
@@ -241,10 +267,10 @@ def test_several_outputs(inline, tmp_path):
     (tmp_path / "m.bigdl").write_bytes(encoded(box("ConcatTable", m("Tanh"), m("Abs"))))
     net = Net.load_bigdl(str(tmp_path / "m.bigdl"), input_shape=(4,))
     x = RANDOM.normal(size=(3, 4)).astype(np.float32)
-    for distributed in (False, True):
-        one, other = net.predict(x, distributed=distributed)
-        np.testing.assert_allclose(one, np.tanh(x), atol=1e-5)
-        np.testing.assert_allclose(other, np.abs(x), atol=1e-5)
+    rows = net.predict(x).collect()
+    for one, other in (net.predict(x, distributed=False), zip(*rows, strict=True)):
+        np.testing.assert_allclose(np.array(one), np.tanh(x), atol=1e-5)
+        np.testing.assert_allclose(np.array(other), np.abs(x), atol=1e-5)
 
 
 def small() -> keras.Model:

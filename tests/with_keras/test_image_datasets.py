@@ -14,6 +14,7 @@ from zoo.orca.data.image import ParquetDataset
 from zoo.orca.data.image.reading import read_parquet
 
 tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.one_backend
 
 TYPES = {"image": tf.string, "label": tf.float32, "mask": tf.uint8, "number": tf.int32, "image_id": tf.string}
 

@@ -525,7 +525,7 @@ class Misspelt(keras.callbacks.Callback):
 
 def test_callbacks_that_nobody_would_call(inline: None) -> None:
     est = tf.Estimator.from_keras(classifier())
-    with pytest.raises(UsageError, match=r"on_epoch_ends is no hook of Keras.*Did you mean on_epoch_end\?"):
+    with pytest.raises(UsageError, match=r"on_epoch_ends is no hook of Keras.*Did you mean 'on_epoch_end'\?"):
         est.fit(DATA, callbacks=[Misspelt()])
     with pytest.raises(UsageError, match="must be keras.callbacks.Callback objects"):
         est.fit(DATA, callbacks=[print])

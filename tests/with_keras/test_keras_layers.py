@@ -120,7 +120,10 @@ def _by_torch(layer: Any, inputs: Any, cotangent: np.ndarray) -> Any:
     return arrays[: len(variables)], arrays[-1] if tensor.requires_grad else None
 
 
-@pytest.mark.parametrize("case, order", [one for one in BOTH if len(one.values[0].inputs) == 1])
+SINGLE = [one for one in BOTH if len(one.values[0].inputs) == 1 and (one.values[1] == "th" or BACKEND == "tensorflow")]
+
+
+@pytest.mark.parametrize("case, order", SINGLE)
 def test_a_layers_gradients_are_its_definitions(case: Case, order: str) -> None:
     layer, weights = made(case, order)
     tensors = [torch.tensor(array, requires_grad=True) for array in weights]
@@ -167,9 +170,33 @@ def test_a_layer_trains_and_its_model_is_the_same_from_a_file(name: str, tmp_pat
     close(keras.ops.convert_to_numpy(again(given(case, "th"))), expected)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("name", CASES)
 def test_a_config_makes_the_same_layer(name: str) -> None:
     layer = CASES[name].make(name="mine", input_shape=(3, 4), trainable=False)
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert (again.name, again.trainable, again.given_input_shape) == ("mine", False, (3, 4))
+
+
+AS_WIDE = {
+    "Convolution2D": lambda **k: L.Convolution2D(6, 3, 3, border_mode="same", **k),
+    "ShareConvolution2D": lambda **k: L.ShareConvolution2D(6, 3, 3, pad_h=1, pad_w=1, **k),
+    "AtrousConvolution2D": lambda **k: L.AtrousConvolution2D(6, 3, 3, border_mode="same", **k),
+    "Deconvolution2D": lambda **k: L.Deconvolution2D(6, 3, 3, None, border_mode="same", **k),
+    "SeparableConvolution2D": lambda **k: L.SeparableConvolution2D(6, 3, 3, border_mode="same", **k),
+    "Convolution3D": lambda **k: L.Convolution3D(6, 3, 3, 3, border_mode="same", **k),
+}
+
+
+@pytest.mark.parametrize("name", AS_WIDE)
+def test_a_bias_is_the_channels_where_images_are_as_wide_as_they_have_channels(name: str) -> None:
+    first = RNG.normal(size=(2, 2, *(6,) * (3 if name == "Convolution3D" else 2))).astype("float32")
+    outputs = []
+    for order in ("th", "tf"):
+        layer = AS_WIDE[name](dim_ordering=order, activation="tanh")
+        x = first if order == "th" else np.moveaxis(first, 1, -1)
+        layer(x)
+        layer.set_weights([np.linspace(-1, 1, array.size).reshape(array.shape) for array in layer.get_weights()])
+        outputs.append(keras.ops.convert_to_numpy(layer(x)))
+    close(np.moveaxis(outputs[0], 1, -1), outputs[1])

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
-from stylelayers import Dense, keras
 
 import zoo.pipeline.api.autograd as A
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.topology import Input
+from zoo.pipeline.api.keras.layers import Dense
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 
 RNG = np.random.default_rng(2)
@@ -101,6 +102,9 @@ def test_parameters_are_trained_and_saved(tmp_path: Path) -> None:
     loaded = load_model(str(tmp_path / "m.keras"))
     np.testing.assert_allclose(loaded.forward(rows), model.forward(rows), atol=1e-5)
     assert np.abs(A.Parameter((100,)).get_weight()).max() <= 0.05
+    assert np.abs(A.Parameter((100,), "uniform").get_weight()).max() <= 0.05
+    with pytest.raises(UsageError, match="must be one of .*Did you mean 'glorot_uniform'"):
+        A.Parameter((3,), "glorot_unifrm")
     weight.set_weight(np.ones((3, 1)))
     assert model.get_layer("w").get_weights()[0].tolist() == [[1.0]] * 3
     with pytest.raises(UsageError, match="has the shape \\(3, 1\\)"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
-from stylelayers import Dense, keras
 
 import zoo.pipeline.api.autograd as A
 from zoo.engine import session
@@ -17,10 +19,13 @@ from zoo.orca.data import XShards
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.optimizers.schedule import Poly
 from zoo.pipeline.api.keras.engine.topology import Input, InputLayer, Merge, merge
+from zoo.pipeline.api.keras.layers import Dense
+from zoo.pipeline.api.keras.layers.converters import hard_sigmoid
 from zoo.pipeline.api.keras.metrics import Accuracy, Top5Accuracy
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 from zoo.pipeline.api.keras.objectives import SparseCategoricalCrossEntropy
 from zoo.pipeline.api.keras.optimizers import Adam, AdamWeightDecay, PolyEpochDecay
+from zoo.pipeline.api.net import GraphNet
 
 ROWS = 64
 RNG = np.random.default_rng(5)
@@ -117,7 +122,8 @@ def test_other_data_and_validation(inline: None, tmp_path: Path) -> None:
     assert "val_Accuracy" in cut.fit(X, Y, nb_epoch=1, validation_split=0.25, distributed=False)[0]
 
 
-def test_nothing_trains_without_a_cluster_unless_asked() -> None:
+def test_nothing_trains_without_a_cluster_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "adopt", lambda: None)  # other tests' Spark may run
     with pytest.raises(NoContext):
         sequential().fit(X, Y, nb_epoch=1)
 
@@ -237,6 +243,8 @@ def test_saved_models_are_compiled_as_before(make: Any, tmp_path: Path) -> None:
     model.compile(Adam(0.01, schedule=Poly(0.5, 100)), SparseCategoricalCrossEntropy(), ["accuracy", "loss"])
     model.fit(X, Y, nb_epoch=1, distributed=False)
     path = str(tmp_path / "model.keras")
+    with pytest.raises(UsageError, match="a whole model is kept as a .keras file"):
+        model.save_model(str(tmp_path / "m.h5"))
     assert model.save_model(path, str(tmp_path / "weights.h5")) == path
     with pytest.raises(UsageError, match="is there already"):
         model.saveModel(path)
@@ -248,6 +256,29 @@ def test_saved_models_are_compiled_as_before(make: Any, tmp_path: Path) -> None:
     assert isinstance(copy, Model)
     copy.set_weights(model.get_weights())
     np.testing.assert_allclose(copy.forward(X), model.predict(X, distributed=False), atol=1e-6)
+
+
+FRESH = """
+import sys
+from zoo.engine.frameworks.keras import backends, files
+backends.begin(backends.current())
+ours = files.load_model(sys.argv[1])
+assert "zoo.pipeline.api.net.graph_net" not in sys.modules, "that the next file needs this shall be learnt from it"
+from zoo.pipeline.api.keras.models import load_model
+print(type(ours).__name__, [type(one).__name__ for one in load_model(sys.argv[2]).layers])
+"""
+
+
+def test_files_are_read_in_a_process_that_has_imported_no_layer(tmp_path: Path) -> None:
+    paths = [str(tmp_path / "ours.keras"), str(tmp_path / "net.keras")]
+    model = Sequential().add(Dense(2, activation="hard_sigmoid", input_shape=(4,))).add(A.Lambda(A.square))
+    model.compile("adam", A.CustomLoss(lambda y, found: A.abs(y - found), (2,)))
+    model.save_model(paths[0])
+    entry = keras.Input((4,))
+    net = GraphNet(entry, Dense(3)(entry))
+    keras.Model(entry, keras.layers.Dense(1, activation=hard_sigmoid)(net(entry))).save(paths[1])
+    done = subprocess.run([sys.executable, "-c", FRESH, *paths], capture_output=True, text=True, timeout=100)
+    assert done.stdout.split("\n")[0] == "Sequential ['InputLayer', 'GraphNet', 'Dense']", done.stderr
 
 
 def test_gradients_of_a_model_are_those_of_its_arithmetic() -> None:
@@ -283,15 +314,6 @@ def test_the_graph_is_shown_by_tensorboard(tmp_path: Path) -> None:
     assert [(n.name, n.op, list(n.input)) for n in drawn[0].node] == [
         ("given", "InputLayer", []), ("hidden", "Dense", ["given"]), ("scores", "Dense", ["hidden"]),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("line_length", [120, 60])
-def test_a_summary_has_all_its_columns(monkeypatch: pytest.MonkeyPatch, capsys: Any, line_length: int) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    sequential().summary(line_length=line_length)
-    lines = capsys.readouterr().out.splitlines()
-    assert any("Layer (type)" in line and "Param #" in line for line in lines)
-    assert any("hidden" in line and line.endswith("│") for line in lines)
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
@@ -332,7 +354,7 @@ def test_what_a_model_needs_first() -> None:
             call(X, Y, distributed=False)
     with pytest.raises(UsageError, match="set_tensorboard"):
         sequential().get_train_summary()
-    with pytest.raises(UsageError, match="input 0 has the shape \\(4,\\)"):
+    with pytest.raises(UsageError, match=r"input 0 .* has the shape \(4,\)"):
         sequential().fit(X[:, :3], Y, nb_epoch=1, distributed=False)
     with pytest.raises(UsageError, match="beginning and the end"):
         Model(Input((3,)))

@@ -6,16 +6,17 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
-from stylelayers import Dense, keras
 
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.metrics import metric_of
 from zoo.engine.optim import SGD, SequentialSchedule, Warmup
 from zoo.pipeline.api.keras import metrics, objectives, regularizers
 from zoo.pipeline.api.keras.engine.descriptions import described, made
-from zoo.pipeline.api.keras.initializations import NAMES, initialization
+from zoo.pipeline.api.keras.initializations import NAMES, initializer
+from zoo.pipeline.api.keras.layers import Dense
 from zoo.pipeline.api.keras.models import Sequential
 from zoo.pipeline.api.keras.optimizers import AdamWeightDecay, PolyEpochDecay
 
@@ -213,15 +214,19 @@ def test_regularizers() -> None:
     of_bigdl = regularizers.regularizer(L2Regularizer())
     assert float(keras.ops.convert_to_numpy(of_bigdl(w))) == pytest.approx(0.25)
     assert regularizers.regularizer(None) is None and regularizers.regularizer(two) is two
-    for wrong in (3, "l7"):
-        with pytest.raises(UsageError, match="not a regularizer"):
+    assert isinstance(regularizers.regularizer("l1"), keras.regularizers.L1)
+    for wrong, told in (
+        (3, "must be a regularizer.*Received: 3"),
+        ("l7", "must be one of l1, l1l2, l2.*Received: 'l7'"),
+    ):
+        with pytest.raises(UsageError, match=told):
             regularizers.regularizer(wrong)
 
 
 def test_initializations_of_keras_1() -> None:
     for name in NAMES:
-        assert keras.ops.convert_to_numpy(initialization(name)((4, 4))).shape == (4, 4)
-    uniform = keras.ops.convert_to_numpy(initialization("uniform")((100, 10)))
+        assert keras.ops.convert_to_numpy(initializer(name)((4, 4))).shape == (4, 4)
+    uniform = keras.ops.convert_to_numpy(initializer("uniform")((100, 10)))
     assert 0.04 < np.abs(uniform).max() <= 0.05
     with pytest.raises(UsageError, match="Did you mean 'glorot_uniform'"):
-        initialization("glorot_unifrm")
+        initializer("glorot_unifrm")

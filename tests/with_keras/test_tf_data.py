@@ -53,6 +53,7 @@ def numbers(rows: int = ROWS) -> Any:
     return data.Dataset.from_tensor_slices((np.arange(rows, dtype=np.float32)[:, None], np.zeros(rows)))
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     "dataset", [numbers(), numbers().shuffle(16), numbers().batch(5), numbers().shuffle(ROWS).batch(7).prefetch(1)]
 )
@@ -64,6 +65,7 @@ def test_a_step_has_the_same_rows_on_any_number_of_ranks(dataset: Any) -> None:
         assert steps_of(dataset, world, 5) == alone
 
 
+@pytest.mark.one_backend
 def test_a_shuffle_without_a_seed_draws_from_the_estimators() -> None:
     tensorflow.random.set_seed(None)  # other tests set TensorFlow's own
     dataset = numbers().shuffle(ROWS)
@@ -117,12 +119,14 @@ def test_creators_split_what_they_make(on_spark: Any) -> None:
     assert last["validation_loss"] == pytest.approx(est.evaluate((X, Y))["validation_loss"], rel=1e-4)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("world", [2, 3])
 def test_every_row_that_a_creator_gives_is_on_one_rank(world: int) -> None:
     seen = steps_of(lambda config, size: numbers().shuffle(ROWS).batch(size), world, ROWS)
     assert sorted(row for step in seen for row in step) == list(range(ROWS))
 
 
+@pytest.mark.one_backend
 def test_files_are_spread_over_ranks(tmp_path: Path) -> None:
     for number in range(4):
         (tmp_path / f"{number}.txt").write_text("\n".join(f"{number}{line}" for line in range(6)))
@@ -139,6 +143,7 @@ def test_files_are_spread_over_ranks(tmp_path: Path) -> None:
     assert ranks[0] | ranks[1] == {b"0", b"1", b"2", b"3"} and not ranks[0] & ranks[1]
 
 
+@pytest.mark.one_backend
 def test_functions_of_a_creator_leave_no_files_of_their_translation() -> None:
     def create(config: Any, batch_size: int) -> Any:
         def doubled(x: Any, y: Any) -> Any:
@@ -167,6 +172,7 @@ def test_several_targets_of_a_creator_are_no_weights(inline: None, pack: Any) ->
     assert epoch["val_two_mae"] == pytest.approx(reference["two_mae"], abs=1e-5)
 
 
+@pytest.mark.one_backend
 def test_python_code_cannot_travel_but_a_creator_can(inline: None) -> None:
     def rows() -> Any:
         yield from zip(X, Y, strict=True)
@@ -182,6 +188,7 @@ def test_python_code_cannot_travel_but_a_creator_can(inline: None) -> None:
     assert history["num_samples"] == ROWS
 
 
+@pytest.mark.one_backend
 def test_data_sets_that_never_end_or_never_begin(inline: None) -> None:
     est = tf.Estimator.from_keras(regression())
     endless = data.Dataset.from_tensor_slices((X, Y)).repeat()
@@ -197,6 +204,7 @@ def test_data_sets_that_never_end_or_never_begin(inline: None) -> None:
         est.fit(data.Dataset.from_tensor_slices((X[:0], Y[:0])))
 
 
+@pytest.mark.one_backend
 def test_a_creator_that_hands_its_config_on_reads_its_own_chunks(tmp_path: Path) -> None:
     from zoo.orca.data.image import DType, FeatureType, ParquetDataset, SchemaField, read_parquet
 
@@ -220,6 +228,7 @@ def test_a_creator_that_hands_its_config_on_reads_its_own_chunks(tmp_path: Path)
     assert set(read[0]) == {n for n in range(50) if n // 7 % 2 == 0}
 
 
+@pytest.mark.one_backend
 def test_a_creator_alone_is_given_its_own_config(tmp_path: Path) -> None:
     configs = []
 

@@ -19,6 +19,8 @@ from zoo.engine.frameworks.tensorflow.orders import Orders
 from zoo.engine.frameworks.tensorflow.pipelines import graph_here, graph_of
 from zoo.engine.values import Rank
 
+pytestmark = pytest.mark.one_backend
+
 data = tf.data
 ROWS = 24
 SPEC = tf.TensorSpec((), tf.int64)

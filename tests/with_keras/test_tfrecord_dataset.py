@@ -12,7 +12,7 @@ import pictures
 from zoo.engine.errors import DataError, UsageError
 from zoo.orca.data.image import read_tfrecord, write_tfrecord
 
-pytestmark = pytest.mark.usefixtures("inline")
+pytestmark = [pytest.mark.one_backend, pytest.mark.usefixtures("inline")]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -100,7 +101,9 @@ def save(directory: str, state: State, progress: Progress, plan: Json, extra: Js
     groups = _grouped(state.arrays)
     if storage.is_local(path):
         _remove_stale(directory)
-        _save_by_rename(directory, path, documents, groups)
+        temporary = storage.join(directory, f"{_UNFINISHED}{secrets.token_hex(8)}")
+        with replacing(path, temporary):
+            _write_all(temporary, documents, groups)
     else:
         storage.remove_tree(storage.join(path, _MANIFEST))  # from here on the old one does not exist
         _write_all(path, documents, groups)
@@ -202,11 +205,12 @@ def _grouped(arrays: Mapping[str, np.ndarray]) -> _Groups:
     return groups
 
 
-def _save_by_rename(directory: str, path: str, documents: dict[str, bytes], groups: _Groups) -> None:
-    temporary = storage.join(directory, f"{_UNFINISHED}{secrets.token_hex(8)}")
+@contextmanager
+def replacing(path: str, temporary: str) -> Iterator[None]:
+    """For a block that writes the directory `temporary`, of this machine: it takes the place of `path`, or goes."""
     aside = f"{temporary}-old"  # a full directory cannot be renamed over
     try:
-        _write_all(temporary, documents, groups)
+        yield
         if storage.exists(path):
             storage.rename_local(path, aside)
         storage.rename_local(temporary, path)

@@ -224,6 +224,9 @@ class ModelSpec(Protocol):
     def absorb(self, state: State) -> None:
         """Puts trained weights into the user's own object, on the driver."""
 
+    def refreshed(self, state: State) -> State:
+        """The state with the weights that the user's own object has by now, on the driver."""
+
 
 class Replica(Protocol):
     """The model on one rank: the only contract that a framework implements."""

@@ -64,7 +64,7 @@ class UsageError(ZooError, ValueError):
         known = sorted(known)
         lines = []
         for name in received:
-            lines.append(f"{call} has no argument '{name}'.{_did_you_mean(name, known)}")
+            lines.append(f"{call} has no argument '{name}'.{did_you_mean(name, known)}")
         return cls("\n".join(lines) + f"\n  Known arguments: {', '.join(known)}")
 
 
@@ -85,7 +85,8 @@ class ColumnNotFound(UsageError):
         lines = [f"no column {named} in the data ({argument}={missing})."]
         lines.append(f"  Columns: {', '.join(available) or '(none)'}")
         for name in missing:
-            near = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+            alike = [one for one in available if one.casefold() == name.casefold()]  # to Spark they would be one
+            near = alike or difflib.get_close_matches(name, available, n=1, cutoff=0.5)
             if near:
                 lines.append(f"  Did you mean '{near[0]}'? Set it with {argument}=['{near[0]}'].")
         return cls("\n".join(lines))
@@ -181,6 +182,7 @@ class RankStalled(WorkerFailed):
     """No rank has moved for `stall_timeout` seconds; the message holds every rank's stack."""
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?``, the nearest known name, to stand behind a sentence; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

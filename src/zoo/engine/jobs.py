@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zoo.engine.errors import UsageError
+from zoo.engine.triggers import waits_for_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -118,7 +119,8 @@ class Columns:
     def of_epoch(self, seed: int, epoch: int) -> Columns:
         """The same, with the functions of an epoch of a training."""
         of = tuple((name, replace(one, function=_of_epoch(one.function, seed, epoch))) for name, one in self.values)
-        return replace(self, values=of)
+        images = replace(self.transform, function=_of_epoch(self.transform.function, seed, epoch))
+        return replace(self, transform=images, values=of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,11 @@ class FitJob:
             raise UsageError(f"attempts must be at least 1. Received: {self.attempts}")
         if self.validate is not None:
             _check_measurable(self.metrics, self.columns)
+        elif waits_for_score(self.end):
+            raise UsageError(
+                f"training would never end: {self.end} waits for a validation score, and nothing is validated. Give "
+                "validation data, or an end besides: MaxScore(v) | MaxEpoch(n)."
+            )
         if self.checkpoint is not None and not self.checkpoint_dir:
             raise UsageError("checkpoint_trigger needs a place for checkpoints: give the estimator a model_dir.")
 
@@ -279,7 +286,7 @@ class FitJob:
         }  # fmt: skip
 
 
-def _of_epoch(function: Callable[[Any], Any], seed: int, epoch: int) -> Callable[[Any], Any]:
+def _of_epoch(function: Any, seed: int, epoch: int) -> Any:
     make: Callable[[int, int], Callable[[Any], Any]] | None = getattr(function, "of_epoch", None)
     return function if make is None else make(seed, epoch)
 

@@ -224,6 +224,17 @@ def epochs_of(trigger: Trigger) -> int | None:
     return None
 
 
+def waits_for_score(trigger: Trigger) -> bool:
+    """Whether a trigger can never act where nothing is validated."""
+    if isinstance(trigger, Since):
+        return waits_for_score(trigger.trigger)
+    if isinstance(trigger, TriggerAnd):
+        return any(map(waits_for_score, trigger.parts))
+    if isinstance(trigger, TriggerOr):
+        return all(map(waits_for_score, trigger.parts))
+    return isinstance(trigger, MaxScore)
+
+
 def convert_trigger(trigger: object) -> Trigger:
     """`trigger` itself, checked.
 

@@ -161,6 +161,16 @@ class State:
     arrays: Mapping[str, np.ndarray]
     values: Mapping[str, Json]
 
+    def with_weights(self, other: Mapping[str, np.ndarray]) -> State:
+        """The state with other weights, where both have arrays of one name, shape and dtype."""
+        own = {name: array for name, array in self.arrays.items() if name.startswith("model/")}
+        newer = {
+            name: other[name]
+            for name, array in own.items()
+            if name in other and (other[name].shape, other[name].dtype) == (array.shape, array.dtype)
+        }
+        return State({**self.arrays, **newer}, self.values)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,13 @@ def test_a_workers_error_is_found_in_sparks(text: str, kind: type, wanted: str) 
     chained = f"{SPARKS}{TRACE}OSError: first\n\nThe above exception was the direct cause of:\n\n{TRACE}{text}"
     error = told(chained)
     assert type(error) is kind and str(error).startswith(wanted)
+
+
+def test_a_package_that_only_this_python_has_names_the_workers_python() -> None:
+    lacking = f"{SPARKS}{TRACE}ModuleNotFoundError: No module named"
+    assert f"Before Spark starts, set PYSPARK_PYTHON={sys.executable}" in str(told(f"{lacking} 'pyarrow.lib'"))
+    for own in ("test_frame_answers", "nowhere", "json"):
+        assert "PYSPARK_PYTHON" not in str(told(f"{lacking} '{own}'"))
 
 
 def test_sparks_own_errors_are_left_alone(spark: Any) -> None:

@@ -53,6 +53,13 @@ def to_arrays(activity: Any) -> Any:
     return activity.detach().cpu().numpy()
 
 
+def told(activity: Any) -> str:
+    """The shapes in it, for an error: ``(3, 4)``, of a table ``[(3, 4), (3, 2)]``."""
+    if isinstance(activity, list | tuple):
+        return f"[{', '.join(told(one) for one in activity)}]"
+    return str(tuple(activity.shape)) if isinstance(activity, Tensor) else repr(activity)
+
+
 def axis_of(dim: int, axes: int, owner: str, batch: int = 0) -> int:
     """An axis counted from 1 as torch counts it; negative ones count from the end.
 

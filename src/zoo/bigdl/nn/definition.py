@@ -149,9 +149,17 @@ class Defined(Layer):
         return activities.mapped(_as_float, x)
 
     def extra_repr(self) -> str:
-        """What torch prints of it."""
-        given = {name: value for name, value in self.arguments.items() if value is not None}
-        return ", ".join(f"{name}={value!r}" for name, value in given.items() if not hasattr(value, "shape"))
+        """The arguments that are not the default ones; arrays by their shapes."""
+        words = inspect.signature(type(self).definition).parameters
+        given = {name: value for name, value in self.arguments.items() if value is not words[name].default}
+        return ", ".join(
+            f"{name}=array{value.shape}" if hasattr(value, "shape") else f"{name}={value!r}"
+            for name, value in given.items()
+            if hasattr(value, "shape") or value != words[name].default
+        )
+
+    def __repr__(self) -> str:
+        return f"{self._get_name()}({self.extra_repr()})"
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__() | {"_hooked": set()}

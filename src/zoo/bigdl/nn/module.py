@@ -7,6 +7,7 @@ Leaves: what a layer computes (`definition` and the modules that define layers),
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -59,7 +60,14 @@ class Layer(nn.Module):
         given = inputs[0] if len(inputs) == 1 else tuple(inputs)
         if activities.are_arrays(given):
             return self._on_arrays(given)
-        return self.compute(given)
+        try:
+            return self.compute(given)
+        except (RuntimeError, IndexError) as error:
+            if not getattr(error, "__notes__", None):  # the innermost layer is the one that could not
+                error.add_note(
+                    f"This was {type(self).__name__} '{self.name()}', given the shape {activities.told(given)}."
+                )
+            raise
 
     def compute(self, x: Any) -> Any:
         """From tensors to tensors; each kind of layer says how."""
@@ -100,9 +108,19 @@ class Layer(nn.Module):
 
         return predicted(self, features, batch_size)
 
-    def predict_class(self, features: Any, batch_size: int = 32) -> np.ndarray:
-        """The class with the highest output in each row, counted from 1; of arrays."""
-        return np.asarray(np.argmax(self.predict(features, batch_size), axis=-1) + 1)
+    def predict_class(self, features: Any, batch_size: int = 32) -> Any:
+        """The class with the highest output in each row, counted from 1: an array for arrays, an RDD for an RDD.
+
+        Raises:
+            UsageError: other data, or a model of several outputs.
+        """
+        found = self.predict(features, batch_size)
+        if isinstance(found, np.ndarray):
+            return np.asarray(np.argmax(found, axis=-1) + 1)
+        if not hasattr(found, "map"):
+            told = type(found).__name__
+            raise UsageError(f"predict_class takes arrays or an RDD, of a model with one output. predict gave: {told}")
+        return found.map(_class_of)
 
     def _on_arrays(self, given: Any) -> Any:
         tensors = activities.to_tensors(given)
@@ -122,6 +140,11 @@ class Layer(nn.Module):
         """Names it; returns self."""
         self._title = name
         return self
+
+    def _get_name(self) -> str:
+        """What torch prints: the class, and the name where it is not one that was counted up."""
+        kind = type(self).__name__
+        return kind if re.fullmatch(rf"{kind}\d+", self._title) else f"{kind} '{self._title}'"
 
     def is_training(self) -> bool:
         """Whether it is in training mode."""
@@ -167,10 +190,10 @@ class Layer(nn.Module):
         ]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Takes what `get_weights` gives; the arrays are copied.
+        """Takes what `get_weights` gives, axes of one entry aside; the arrays are copied.
 
         Raises:
-            UsageError: another number of arrays, or arrays of other sizes.
+            UsageError: another number of arrays, or arrays of other shapes.
         """
         places = [(layer, *own) for layer in self.weighted_layers() for own in layer.own_weights()]
         if len(weights) != len(places):
@@ -225,8 +248,8 @@ class Layer(nn.Module):
 
     def _take(self, name: str, weight: nn.Parameter, given: Any) -> None:
         array = np.asarray(given, dtype=np.float32)
-        if array.size != weight.numel():
-            shape = self.to_bigdl(name, weight.detach().numpy()).shape
+        shape = self.to_bigdl(name, weight.detach().cpu().numpy()).shape
+        if [size for size in array.shape if size != 1] != [size for size in shape if size != 1]:
             raise UsageError(f"{self.name()}: its {name} has the shape {shape}. Received: {array.shape}")
         with torch.no_grad():
             weight.copy_(torch.from_numpy(self.from_bigdl(name, array).reshape(weight.shape).copy()))
@@ -254,6 +277,10 @@ class Layer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_last": None}
+
+
+def _class_of(output: Any) -> int:
+    return int(np.argmax(output)) + 1
 
 
 def _unused_name(kind: str) -> str:

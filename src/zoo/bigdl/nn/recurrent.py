@@ -79,7 +79,11 @@ def GRU(
     input_size, hidden_size, p=0.0, activation=None, inner_activation=None,
     wRegularizer=None, uRegularizer=None, bRegularizer=None,
 ):  # fmt: skip
-    """H = (1 - z) * a(W x + U (r * h)) + z * h. Source: Cho et al., EMNLP 2014; arguments as of `LSTM`."""
+    """H = (1 - z) * a(W x + U (r * h)) + z * h. Source: Cho et al., EMNLP 2014; arguments as of `LSTM`.
+
+    Weights: (3 hidden, input), (3 hidden,), gates in the order reset, update, candidate; of the state (2 hidden,
+    hidden) for both gates, (hidden, hidden) for the candidate.
+    """
     return _activated(_Gru(input_size, hidden_size, 3), p, activation, inner_activation)
 
 
@@ -192,12 +196,16 @@ class _Rnn(_Cell):
 
 
 class _Gru(_Cell):
+    def __init__(self, inputs: int, hidden: int, gates: int) -> None:
+        super().__init__(inputs, hidden, gates)
+        both, candidate = self.recurrent.detach().split((2 * hidden, hidden))
+        self.recurrent, self.candidate = nn.Parameter(both.clone()), nn.Parameter(candidate.clone())
+
     def step(self, x: Tensor, state: tuple[Tensor, ...], masks: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         h = state[0]
-        gates, candidate = self.recurrent.split((2 * self.hidden, self.hidden))
         given = F.linear(_masked(x, masks[0]), self.weight, self.bias)
-        r, z = self.inner(given[:, : 2 * self.hidden] + F.linear(_masked(h, masks[1]), gates)).chunk(2, 1)
-        new = self.activation(given[:, 2 * self.hidden :] + F.linear(_masked(r * h, masks[1]), candidate))
+        r, z = self.inner(given[:, : 2 * self.hidden] + F.linear(_masked(h, masks[1]), self.recurrent)).chunk(2, 1)
+        new = self.activation(given[:, 2 * self.hidden :] + F.linear(_masked(r * h, masks[1]), self.candidate))
         h = (1 - z) * new + z * h
         return h, (h,)
 

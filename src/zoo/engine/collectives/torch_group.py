@@ -32,6 +32,7 @@ from torch.distributed import FileStore, PrefixStore, TCPStore  # type: ignore[a
 
 from zoo.engine.collectives.torch_slices import Slices
 from zoo.engine.contracts import Array, Guard, Rank, Ready, State
+from zoo.engine.environment import variables
 from zoo.engine.errors import PeerLost, UsageError
 
 CHUNK = 64 << 20
@@ -340,14 +341,8 @@ def _interface(host: str) -> Iterator[None]:
     """Has gloo use the interface whose address the other ranks were told; by itself it goes by the host's name."""
     name = "GLOO_SOCKET_IFNAME"
     found = "" if name in os.environ else _interface_of(host)
-    if not found:
+    with variables({name: found} if found else {}):
         yield
-        return
-    os.environ[name] = found
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
 
 
 def _interface_of(address: str) -> str:

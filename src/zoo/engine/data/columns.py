@@ -389,7 +389,7 @@ def _wrapped(flat: np.ndarray) -> pa.Array:
 def _from_objects(name: str, values: np.ndarray) -> tuple[pa.Field, pa.Array | pa.ChunkedArray]:
     """str, bytes, datetime64, and what else Arrow recognises in Python objects."""
     if values.ndim > 1:
-        raise UsageError(f"'{name}' is an array of {values.dtype} of shape {values.shape}; only one axis can be kept.")
+        raise UsageError(f"'{name}' is an array of {values.dtype}, {values.shape}; only numbers may have several axes.")
     source = values.astype("datetime64[us]") if values.dtype.kind == "M" else values.astype(object)
     try:
         column = pa.array(source)

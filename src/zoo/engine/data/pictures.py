@@ -42,6 +42,11 @@ def is_picture(kind: pa.DataType) -> bool:
     return names == _PIXELS or ("bytes" in names and names <= _FILE)
 
 
+def decoded(kind: pa.DataType) -> bool:
+    """Whether a column of images holds pixels, and not files."""
+    return is_picture(kind) and {field.name for field in kind} == _PIXELS
+
+
 def among(schema: pa.Schema, names: Sequence[str]) -> tuple[str, ...]:
     """Those of the columns `names` that hold images."""
     return tuple(name for name in names if name in schema.names and is_picture(schema.field(name).type))

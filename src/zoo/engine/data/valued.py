@@ -74,6 +74,6 @@ def _stacked(arrays: Sequence[np.ndarray], name: str) -> np.ndarray:
     if other is not None:
         raise DataError(
             f"the transform of column '{name}' gives arrays of the shapes {arrays[0].shape} and {other.shape} in one "
-            "batch. All rows must come to one shape."
+            "batch. All rows must come to one shape: images by ImageResize(height, width), say."
         )
     return np.stack(arrays)

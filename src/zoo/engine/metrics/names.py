@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any
 
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
 from zoo.engine.metrics import accuracy, counts, curves, means
 from zoo.engine.metrics.metric import Metric
 
@@ -62,8 +61,7 @@ def by_name(name: str) -> Metric:
     """
     made = _NAMES.get(re.sub(r"[_\s-]", "", name).lower())
     if made is None:
-        near = difflib.get_close_matches(name.lower(), _NAMES, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(name.lower(), _NAMES)
         raise UsageError(f"no metric is called '{name}'.{hint}\n  Known names: {', '.join(sorted(_NAMES))}")
     metric: Metric = made()
     return metric

@@ -16,7 +16,6 @@ from zoo.engine import checkpoint, run, session
 from zoo.engine.contracts import Cluster
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
-from zoo.engine.data.prepared import with_pictures
 from zoo.engine.errors import UsageError
 from zoo.engine.events.report import Report, Reporter
 from zoo.engine.events.sinks import Fan
@@ -28,6 +27,7 @@ from zoo.engine.progress import Progress
 from zoo.engine.triggers import EveryEpoch, Trigger, convert_trigger
 from zoo.orca.common import OrcaContext
 from zoo.orca.learn.listeners import listening
+from zoo.orca.learn.preparation import with_transform
 from zoo.orca.learn.words import (
     Names,
     checkpoint_of_step,
@@ -78,6 +78,7 @@ class Estimator:
         self._position: dict[str, Any] = {}
         self._loaded = False
         self._state: Any = None
+        self._failed = False
         self._clip: ConstantClip | NormClip | None = None
         self._summaries: tuple[str, str] | None = None
         self._schema: tuple[columns.ArraySpec, ...] = ()
@@ -152,9 +153,9 @@ class Estimator:
             profile: accepted for older programs; the events tell times.
             reduce_results: accepted for older programs; statistics are those of all ranks.
             info: accepted for older programs.
-            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the array that the model
-                gets, or an `ImageTransform`; called on the ranks, in threads. None: the pixels. Of any columns,
-                features or labels: ``{"column": value -> array}``, or a `ColumnTransform` in the function's place.
+            transform: of columns of images: from RGB pixels, uint8 (height, width, 3), to the model's array, or an
+                `ImageTransform`; called on the ranks, in threads. Of any columns: ``{"column": value -> array}``, or a
+                `ColumnTransform` each. A `Preprocessing` of zoo.feature as function gets images in BGR. None: pixels.
             data_store: in place of ``OrcaContext.train_data_store``.
 
         Returns:
@@ -183,7 +184,7 @@ class Estimator:
             end=end_of(start, epochs, max_steps, end_trigger),
             epochs=None if epochs is None else start.epoch + epochs,
             start=start,
-            state=self._state,
+            state=self._going_on(),
             seed=self._seed,
             shuffle=shuffle,
             metrics=self._measured(train.columns, self._metrics) if VALID in shards else (),
@@ -204,9 +205,9 @@ class Estimator:
         )
         fewest, most = workers_of(workers, self._world(cluster))
         with self._listening(reporting=True) as sink:
+            self._failed = True
             trained = run.fit(job, shards, cluster, fewest, sink, most)
-        self._spec, self._progress, self._state, self._loaded = job.spec, trained.progress, trained.state, False
-        self._position = job.position(trained.progress)
+        self._take_over(job, trained)
         return [dict(stats) for stats in trained.epochs]
 
     def evaluate(
@@ -420,12 +421,23 @@ class Estimator:
     def _adapt(self, data: Any, features: Names, labels: Names, transform: Any = None) -> Adapted:
         adapted = adapt(data, names_of(features), names_of(labels), self._spec.config)
         schema = adapted.shards.schema
-        asked = with_pictures(adapted.columns, schema, transform)
+        asked = with_transform(adapted.columns, schema, transform)
         if schema.names:
             self._schema = columns.describe(schema, (*asked.features, *asked.labels))
             changed = {*asked.images, *dict(asked.values)}
             self._spec.check_columns([replace(spec, known=spec.name not in changed) for spec in self._schema])
         return replace(adapted, columns=asked)
+
+    def _going_on(self) -> Any:
+        """The last state, with the weights that the program's own model has by now; None at the beginning.
+
+        A model that a failed training left half-way, in this process, goes back to the last state.
+        """
+        return self._state if self._failed or self._state is None else self._spec.refreshed(self._state)
+
+    def _take_over(self, job: FitJob, trained: Any) -> None:
+        self._spec, self._progress, self._state = job.spec, trained.progress, trained.state
+        self._position, self._loaded, self._failed = job.position(trained.progress), False, False
 
     def _measured(self, asked: Columns, metrics: Sequence[Any]) -> tuple[Any, ...]:
         """The model's own metrics and the estimator's."""

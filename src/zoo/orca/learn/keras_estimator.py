@@ -6,10 +6,12 @@ Leaves: everything else (zoo.orca.learn.estimator, zoo.engine).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.keras import freezing
 from zoo.engine.triggers import SeveralEpoch
 from zoo.orca.learn import estimator
 from zoo.orca.learn.words import Names, names_of, scores_of
@@ -17,6 +19,9 @@ from zoo.orca.learn.words import Names, names_of, scores_of
 
 class KerasEstimator(estimator.Estimator):
     """Trains, evaluates and applies a Keras model on the current cluster."""
+
+    _trained: tuple[Any, ...] = ()
+    """The weights that the last `fit` trained."""
 
     def fit(  # type: ignore[override]
         self,
@@ -41,6 +46,8 @@ class KerasEstimator(estimator.Estimator):
         **words: Any,
     ) -> list[dict[str, float]]:
         """Trains; a second call goes on where the first one ended. The model given to the estimator gets the weights.
+
+        Where layers were frozen or unfrozen in between, the optimizer begins without memory, as after ``compile``.
 
         Args:
             data: as in `Estimator.fit` of PyTorch.
@@ -68,16 +75,27 @@ class KerasEstimator(estimator.Estimator):
         Raises:
             UsageError: a mistake in the call, before any process starts.
         """
+        _refuse_unknown("fit", words)
         labels = names_of(label_cols)
         if sample_weight_col is not None:
             labels = (*(labels or ()), sample_weight_col)
         if validation_freq != 1:
             words.setdefault("validation_trigger", SeveralEpoch(validation_freq))
         self._spec = self._spec.weighing(sample_weight_col is not None, class_weight, data_config or {})
-        return super().fit(
+        self._follow_freezing()
+        history = super().fit(
             data, epochs, batch_size, feature_cols, labels, validation_data, checkpoint_trigger,
             callbacks=callbacks, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps, **words,
         )  # fmt: skip
+        self._trained = freezing.trained_weights(self._spec.model)
+        return history
+
+    def _follow_freezing(self) -> None:
+        """Forgets the optimizer's memory where it is of other weights than those that are trained now."""
+        model = self._spec.model
+        freezing.renew_optimizer(model)
+        if self._trained and not self._loaded and freezing.differ(self._trained, freezing.trained_weights(model)):
+            self._state = freezing.without_optimizer(self._state)
 
     def evaluate(  # type: ignore[override]
         self,
@@ -110,6 +128,7 @@ class KerasEstimator(estimator.Estimator):
         Returns:
             ``{"loss", "<metric>", ...}``: the compiled metrics by Keras' names, then the estimator's own.
         """
+        _refuse_unknown("evaluate", words)
         self._spec = self._spec.weighing(False, None, data_config or {})
         return scores_of(super().evaluate(data, batch_size, feature_cols, label_cols, **words, num_steps=num_steps))
 
@@ -141,6 +160,7 @@ class KerasEstimator(estimator.Estimator):
             min_partition_num: accepted for older programs; rows are predicted where they lie.
             **words: further arguments of the common `Estimator.predict`, e.g. output_cols.
         """
+        _refuse_unknown("predict", words)
         self._spec = self._spec.weighing(False, None, data_config or {})
         return super().predict(data, batch_size, feature_cols, **words)
 
@@ -206,6 +226,14 @@ class KerasEstimator(estimator.Estimator):
     def get_state_dict(self) -> Mapping[str, Any]:
         """The model's weights by their paths."""
         return {variable.path: variable.numpy() for variable in self.get_model().weights}
+
+
+def _refuse_unknown(verb: str, words: Mapping[str, Any]) -> None:
+    """Names what neither class takes, with the nearest that one does."""
+    both = (getattr(KerasEstimator, verb), getattr(estimator.Estimator, verb))
+    known = {name for function in both for name in inspect.signature(function).parameters} - {"self", "words"}
+    if unknown := [name for name in words if name not in known]:
+        raise UsageError.unknown_argument(verb, unknown, known)
 
 
 def make_estimator(

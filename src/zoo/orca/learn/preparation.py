@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from zoo.engine.data.columns import ArraySpec
+from zoo.engine.data.pictures import among, decoded
+from zoo.engine.data.prepared import with_pictures
 from zoo.engine.errors import DataError, UsageError
-from zoo.engine.jobs import ColumnTransform
+from zoo.engine.jobs import Columns, ColumnTransform, ImageTransform, Transform
 
 FORMS = (
     "None, a list of ints (the tensor's size), a list of lists of ints (one size for each input), or a Preprocessing: "
@@ -75,7 +78,16 @@ class Applied:
     def of_epoch(self, seed: int, epoch: int) -> Applied:
         """With the random draws of an epoch."""
         seeded = getattr(self.preprocessing, "seeded", None)
-        return self if seeded is None else Applied(seeded(seed, epoch))
+        return self if seeded is None else replace(self, preprocessing=seeded(seed, epoch))
+
+
+@dataclass(frozen=True)
+class OnPixels(Applied):
+    """A preprocessing of images as a function of RGB pixels: its steps have colours in OpenCV's order."""
+
+    def __call__(self, value: np.ndarray) -> Any:
+        """As `Applied`."""
+        return super().__call__(np.ascontiguousarray(value[:, :, ::-1]))
 
 
 def one_column(values: np.ndarray) -> np.ndarray:
@@ -115,6 +127,38 @@ def transforms(preprocessing: Any, specs: Sequence[ArraySpec], argument: str) ->
     return {spec.name: ColumnTransform(Applied(preprocessing), raw=True) for spec in specs}
 
 
+def with_transform(columns: Columns, schema: pa.Schema, transform: Transform | None) -> Columns:
+    """`with_pictures` of a transform as programs give it: a `Preprocessing` in it gets images in BGR, as everywhere.
+
+    Args:
+        columns: inputs and targets.
+        schema: of the data.
+        transform: a function, an `ImageTransform`, or one for each column.
+    """
+    return with_pictures(columns, schema, _of_steps(transform, schema, columns.features))
+
+
+def _of_steps(transform: Transform | None, schema: pa.Schema, features: Sequence[str]) -> Transform | None:
+    if isinstance(transform, ImageTransform):
+        steps = _is_steps(transform.function) and not transform.batched
+        return replace(transform, function=OnPixels(transform.function)) if steps else transform
+    if isinstance(transform, Mapping):
+        return {name: _stepped(one, schema, name) if _is_steps(one) else one for name, one in transform.items()}
+    if _is_steps(transform) and (found := among(schema, features)):
+        return {name: _stepped(transform, schema, name) for name in found}
+    return transform
+
+
+def _is_steps(given: Any) -> bool:
+    return callable(getattr(given, "apply", None)) and not isinstance(given, type)
+
+
+def _stepped(steps: Any, schema: pa.Schema, name: str) -> ColumnTransform:
+    if not among(schema, [name]) or decoded(schema.field(name).type):
+        return ColumnTransform(Applied(steps), raw=True)
+    return ColumnTransform(OnPixels(steps))
+
+
 def _sized(
     sizes: tuple[tuple[int, ...], ...], specs: Sequence[ArraySpec], argument: str
 ) -> list[tuple[str, Sized]]:  # fmt: skip
@@ -145,9 +189,18 @@ def _sizes(given: Any) -> tuple[tuple[int, ...], ...]:
 
 def _arrays(made: Any) -> Any:
     """What a preprocessing has made as the engine takes it: JTensors and lists of arrays are arrays and tuples."""
+    _refuse_mapping(made)
     if isinstance(made, list | tuple) and made and any(hasattr(one, "to_ndarray") or _has_axes(one) for one in made):
         return tuple(map(_array, made))
     return _array(made)
+
+
+def _refuse_mapping(made: Any) -> None:
+    if isinstance(made, Mapping):  # an ImageFeature, say
+        raise DataError(
+            f"a preprocessing must end with an array, and this one ends with {made!r}. For an image, end the chain "
+            "with ImageMatToTensor() >> ImageFeatureToTensor()."
+        )
 
 
 def _has_axes(one: Any) -> bool:

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras import initializations
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.variable import Variable, anchor_of, is_symbolic, unwrapped
 
 keras = library()
-LIMIT = 0.05
-"""A parameter begins uniformly in [-LIMIT, LIMIT]."""
 
 
 def applied(function: Callable[..., Any], *values: Any) -> Any:
@@ -110,8 +109,7 @@ class Weight(ZooKerasLayer, keras.layers.Layer):
     def __init__(self, shape: Sequence[int], initializer: Any = None, **words: Any) -> None:
         super().__init__(**words)
         self.size = tuple(shape)
-        uniform = keras.initializers.RandomUniform(-LIMIT, LIMIT)
-        self.initializer = keras.initializers.get(initializer) if initializer is not None else uniform
+        self.initializer = initializations.initializer("uniform" if initializer is None else initializer)
         self.weight = self.add_weight(
             shape=self.size, initializer=self.initializer, trainable=self.trainable, name="weight"
         )
@@ -128,6 +126,11 @@ class Weight(ZooKerasLayer, keras.layers.Layer):
         """For Keras' files."""
         initializer = keras.initializers.serialize(self.initializer)
         return {**super().get_config(), "shape": self.size, "initializer": initializer}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Weight:
+        """The way back."""
+        return cls(**{**config, "initializer": keras.initializers.deserialize(config["initializer"])})
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -156,7 +159,7 @@ class Parameter(Free):
 
     Args:
         shape: without a batch; every row of the batch meets the same weight.
-        init_method: of Keras' initializers, an object or a name; None: uniform in [-0.05, 0.05].
+        init_method: as a layer's `init`: a name, an initializer of Keras; None: uniform in [-0.05, 0.05].
         init_weight: its first value, in place of that.
         trainable: whether training changes it.
         name: of its layer.

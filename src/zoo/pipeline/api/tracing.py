@@ -37,7 +37,16 @@ def traced(function: Callable[..., Any], shapes: Sequence[Shape], what: str) -> 
         UsageError: it gives something else.
     """
     inputs = [keras.Input(batch_shape=shape) for shape in shapes]
-    found = function(*(Variable(node=tensor) for tensor in inputs))
+    try:
+        found = function(*(Variable(node=tensor) for tensor in inputs))
+    except UsageError:
+        raise
+    except Exception as error:  # numpy, Keras and Python each refuse a variable in their own way
+        raise UsageError(
+            f"the function of {what} cannot compute with variables ({type(error).__name__}: {error}). It is called "
+            "once, without numbers: use + - * / ** and the functions of zoo.pipeline.api.autograd, and neither numpy, "
+            "keras.ops nor an `if` on values."
+        ) from error
     if not is_symbolic(found):
         raise UsageError(
             f"the function of {what} must give a Variable: compute with + - * / and the functions of "

@@ -57,6 +57,11 @@ class Variable:
         self.node.name = name
         return self
 
+    @staticmethod
+    def through(layer: Any, given: Any) -> Any:
+        """What a layer of Keras makes of a variable, or of a list of them."""
+        return wrapped(layer(unwrapped(given)))
+
     def get_input_shape(self) -> tuple[int | None, ...]:
         """As `shape`."""
         return self.shape

@@ -22,7 +22,7 @@ class Estimator:
     """Trains and measures a model on the current cluster.
 
     Args:
-        model: a layer of `zoo.bigdl.nn.layer`, any torch module, or a Keras-style model.
+        model: a layer of `zoo.bigdl.nn.layer`, any torch module, a Keras-style model; a `TFNet`, to be measured.
         optim_methods: of `zoo.bigdl.optim.optimizer`; ``SGD()`` by default. A dict of one is that one.
         model_dir: where checkpoints and summaries go.
 
@@ -83,6 +83,8 @@ class Estimator:
     def evaluate(self, validation_set: Any, validation_method: Any, batch_size: int = 32) -> dict[str, float]:
         """Measures the model: each validation method's value by its name."""
         methods = methods_of(validation_method)
+        if hasattr(self._model, "only_computes"):
+            return dict(self._model.evaluate(validation_set, batch_size, methods))
         loss = self._asked[0] if self._asked else _no_loss
         own = bigdl.Estimator.from_bigdl(
             model=self._model, loss=None if _compiled(self._model) else loss, metrics=methods

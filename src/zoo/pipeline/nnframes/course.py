@@ -6,11 +6,13 @@ Leaves: what they mean (zoo.engine), Spark's parameters (params).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from zoo.engine.errors import UsageError
 from zoo.engine.optim import ConstantClip, NormClip
+from zoo.engine.triggers import convert_trigger
 
 LEVELS = ("DRAM", "DISK_AND_DRAM")
 
@@ -71,8 +73,8 @@ class HasCourse:
         return self
 
     def setEndWhen(self, trigger: Any) -> Self:
-        """Ends training when a trigger fires; without `setMaxEpoch` it alone says when."""
-        return self._with(end=trigger)
+        """Ends training when a trigger fires; without `setMaxEpoch` it alone says when. None takes it away."""
+        return self._with(end=None if trigger is None else convert_trigger(trigger))
 
     def getEndWhen(self) -> Any:
         """The trigger, or None."""
@@ -86,8 +88,19 @@ class HasCourse:
             val_df: has the same columns as the data of `fit`.
             val_method: a metric or a list of them.
             batch_size: accepted for older programs.
+
+        Raises:
+            UsageError: an argument of another kind.
         """
+        if not hasattr(val_df, "sparkSession"):
+            raise UsageError(
+                f"setValidation takes a Spark DataFrame. Received: {type(val_df).__module__}.{type(val_df).__name__}"
+            )
         methods = tuple(val_method) if isinstance(val_method, list | tuple) else (val_method,)
+        if None in methods:
+            raise UsageError(f"val_method must be a metric or a list of them. Received: {val_method!r}")
+        _check_count("batch_size", batch_size)
+        convert_trigger(trigger)
         return self._with(validation=Validation(trigger, val_df, methods, batch_size))
 
     def getValidation(self) -> list[Any] | None:
@@ -120,7 +133,14 @@ class HasCourse:
             path: of the directory.
             trigger: when.
             isOverWrite: accepted for older programs; nothing is overwritten.
+
+        Raises:
+            UsageError: no path, or no trigger.
         """
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise UsageError(f"setCheckpoint takes the path or URL of a directory. Received: {path!r}")
+        convert_trigger(trigger)
+        path = os.fspath(path)
         return self._with(checkpoints=Checkpoints(path, trigger, isOverWrite))
 
     def getCheckpoint(self) -> list[Any] | None:
@@ -140,8 +160,7 @@ class HasCourse:
         """
         if level not in LEVELS:
             raise UsageError(f"the data cache level must be {' or '.join(LEVELS)}. Received: {level!r}")
-        if numSlice is not None and (not isinstance(numSlice, int) or numSlice < 1):
-            raise UsageError(f"numSlice must be a whole number, at least 1. Received: {numSlice!r}")
+        _check_count("numSlice", numSlice)
         return self._with(cache_level=level, data_store="DRAM" if level == "DRAM" else f"DISK_{numSlice or 4}")
 
     def getDataCacheLevel(self) -> str:
@@ -159,6 +178,11 @@ class HasCourse:
     def clearGradientClipping(self) -> Self:
         """Leaves gradients as they are."""
         return self._with(clip=None)
+
+
+def _check_count(name: str, given: Any) -> None:
+    if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+        raise UsageError(f"{name} must be a whole number, at least 1. Received: {given!r}")
 
 
 def _check_summary(given: Any, setter: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.orca.learn.kinds import is_of
 
 BIGDL = "zoo.bigdl."
 _PLAIN: Mapping[str, str] = {
@@ -47,11 +48,6 @@ class Loss:
     ignored: int | None = None
 
 
-def is_of(thing: Any, *packages: str) -> bool:
-    """Whether one of the classes of a thing comes from one of these packages; nothing is imported for it."""
-    return any(cls.__module__.startswith(packages) for cls in type(thing).__mro__)
-
-
 def for_keras(criterion: Any) -> Loss:
     """A criterion for a Keras model.
 
@@ -62,6 +58,7 @@ def for_keras(criterion: Any) -> Loss:
     Raises:
         UsageError: a loss of torch, or a criterion that has no counterpart in Keras.
     """
+    _refuse_class(criterion)
     if is_of(criterion, BIGDL):
         return _bigdl_on_keras(criterion)
     if not is_of(criterion, "keras.") and (hasattr(criterion, "to_pytorch") or is_of(criterion, "torch.")):
@@ -93,6 +90,7 @@ def for_torch(criterion: Any) -> Loss:
     Raises:
         UsageError: a loss of Keras, or its name.
     """
+    _refuse_class(criterion)
     if hasattr(criterion, "to_torch"):  # an objective that has a form for torch
         return Loss(criterion.to_torch(), *_numbers(criterion))
     if hasattr(criterion, "to_pytorch"):
@@ -108,6 +106,11 @@ def for_torch(criterion: Any) -> Loss:
         return Loss(criterion, bool(names & _BIGDL_CLASSES), 1, _arguments(criterion).get("paddingValue"))
     ignored = getattr(criterion, "ignore_index", None)
     return Loss(criterion, bool(names & _TORCH_CLASSES), 0, ignored)
+
+
+def _refuse_class(criterion: Any) -> None:
+    if isinstance(criterion, type):
+        raise UsageError(f"criterion must be made first: write {criterion.__name__}(...). Received the class itself.")
 
 
 def _arguments(criterion: Any) -> Mapping[str, Any]:

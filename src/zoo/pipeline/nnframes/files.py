@@ -3,6 +3,8 @@
     <path>/metadata/part-00000      one line of JSON: class, uid, parameters, and under "zoo" format and values
     <path>/model.keras              a Keras model; or
     <path>/model.bigdl              layers of zoo.bigdl.nn; or
+    <path>/model.pt                 a program of TorchScript; or
+    <path>/model.graph/             a graph of TensorFlow and its inputs and outputs; or
     <path>/code.pkl                 a torch module, and objects of the user's own classes: code, read on trust only
 
 Owns: the format, writing whole stages or none, trust.
@@ -28,14 +30,17 @@ import cloudpickle
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 
 from zoo.engine import storage
+from zoo.engine.checkpoint import replacing
 from zoo.engine.errors import NotPicklable, UsageError
-from zoo.pipeline.nnframes.criteria import BIGDL, is_of
+from zoo.orca.learn.kinds import is_of
+from zoo.pipeline.nnframes.criteria import BIGDL
 from zoo.pipeline.nnframes.described import describe, restore
 
 FORMAT = 1
 """Grows when an older zoo could no longer read what this one writes."""
 
 _METADATA, _KERAS, _BIGDL, _CODE = "metadata/part-00000", "model.keras", "model.bigdl", "code.pkl"
+_SCRIPT, _GRAPH = "model.pt", "model.graph"
 _OBJECTS = ("optimMethod",)  # parameters that are no JSON
 _trusting: ContextVar[bool] = ContextVar("trusting", default=False)
 _log = logging.getLogger("zoo")
@@ -72,7 +77,10 @@ class StageWriter(MLWriter):
             raise UsageError(f"{storage.masked(place)} is there already. Use stage.write().overwrite().save(path).")
         files = _files_of(self.instance, self.sparkSession)
         if storage.is_local(place):
-            _save_by_rename(place, files)
+            target = str(storage.local_path(place)).rstrip("/")
+            temporary = f"{target}.unfinished-{secrets.token_hex(8)}"
+            with replacing(target, temporary):
+                _write_all(temporary, files)
             return
         if there:
             storage.remove_tree(storage.join(place, "metadata"))  # from here on the old stage does not exist
@@ -115,8 +123,16 @@ class StageReader(MLReader[Any]):
             from zoo.bigdl.nn.layer import Model
 
             return Model.loadModel(storage.join(place, _BIGDL))
+        if about["model"] == _SCRIPT:
+            from zoo.pipeline.api.net.torch_net import TorchNet
+
+            return TorchNet(storage.join(place, _SCRIPT)).to_pytorch()
+        if about["model"] == _GRAPH:
+            from zoo.orca.learn.tf.net import TFNet
+
+            return TFNet(storage.join(place, _GRAPH))
         for module in about["modules"]:
-            if module.startswith("zoo."):  # where Keras learns of our layers and losses
+            if module.startswith("zoo."):  # where Keras learns of our functions; a file names classes' modules itself
                 importlib.import_module(module)
         return _read_keras(storage.join(place, _KERAS), code.get("custom_objects"), self._trusts)
 
@@ -178,13 +194,13 @@ def _files_of(stage: Any, spark: Any) -> dict[str, bytes]:
     if hasattr(stage, "_course"):
         values["_course"] = describe(_lasting(stage._course), aside)
     modules: set[str] = set()
-    files = _model_files(stage.model, aside, modules)
+    kind, files = _model_files(stage.model, aside, modules)
     if aside:
         files[_CODE] = _packed(aside)
     own = {
         "format": FORMAT, "version": __version__, "values": values, "code": sorted(aside),
         "modules": sorted(modules),
-        "model": next((name for name in (_KERAS, _BIGDL) if name in files), _CODE),
+        "model": kind,
     }  # fmt: skip
     params = {param.name: value for param, value in stage._paramMap.items() if param.name not in _OBJECTS}
     told = DefaultParamsWriter._get_metadata_to_save(stage, spark, {"zoo": own}, params)
@@ -201,8 +217,8 @@ def _lasting(course: Any) -> Any:
     return dataclasses.replace(course, validation=None)
 
 
-def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> dict[str, bytes]:
-    """A model's file; a torch module is set aside, for its class is code.
+def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> tuple[str, dict[str, bytes]]:
+    """(where a model is, its files); a torch module is set aside, for its class is code.
 
     Args:
         model: it.
@@ -212,25 +228,31 @@ def _model_files(model: Any, aside: dict[str, Any], modules: set[str]) -> dict[s
     from zoo.pipeline.nnframes import frameworks
 
     framework, own = frameworks.of(model)
+    if isinstance(framework, frameworks.Graph):
+        return _GRAPH, _written(_GRAPH, own.save)
     if isinstance(framework, frameworks.Torch):
         if is_of(own, BIGDL) and hasattr(own, "saveModel"):
             with suppress(UsageError):  # a module of torch's among the layers
-                return {_BIGDL: _written(_BIGDL, own.saveModel)}
+                return _BIGDL, _written(_BIGDL, own.saveModel)
+        if hasattr(own, "saveScript"):
+            return _SCRIPT, _written(_SCRIPT, own.saveScript)
         aside["model"] = own
-        return {}
+        return _CODE, {}
     from zoo.engine.frameworks.keras import travel
 
     custom = travel.custom_objects([own])
     modules.update(one.__module__ for one in custom.values() if one.__module__.startswith("zoo."))
     if users := {name: one for name, one in custom.items() if not one.__module__.startswith("zoo.")}:
         aside["custom_objects"] = users
-    return {_KERAS: _written(_KERAS, own.save)}
+    return _KERAS, _written(_KERAS, own.save)
 
 
-def _written(name: str, save: Callable[[str], Any]) -> bytes:
+def _written(name: str, save: Callable[[str], Any]) -> dict[str, bytes]:
+    """The file of that name which `save` writes, or those of a folder."""
     with tempfile.TemporaryDirectory(prefix="zoo-stage-") as folder:
         save(str(Path(folder, name)))
-        return Path(folder, name).read_bytes()
+        found = (path for path in Path(folder).rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 def _read_keras(url: str, custom: Mapping[str, Any] | None, trusts: bool) -> Any:
@@ -253,23 +275,6 @@ def _packed(aside: Mapping[str, Any]) -> bytes:
             raise NotPicklable(f"{name} ({type(thing)}) of the stage cannot be saved: {error}") from error
     packed: bytes = cloudpickle.dumps(dict(aside))
     return packed
-
-
-def _save_by_rename(place: str, files: Mapping[str, bytes]) -> None:
-    target = str(storage.local_path(place)).rstrip("/")
-    temporary = f"{target}.unfinished-{secrets.token_hex(8)}"
-    aside = f"{temporary}-old"  # a full directory cannot be renamed over
-    try:
-        _write_all(temporary, files)
-        if storage.exists(target):
-            storage.rename_local(target, aside)
-        storage.rename_local(temporary, target)
-    except BaseException:
-        if storage.exists(aside) and not storage.exists(target):
-            storage.rename_local(aside, target)
-        storage.remove_tree(temporary)
-        raise
-    storage.remove_tree(aside)
 
 
 def _write_all(place: str, files: Mapping[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Keras' models and torch's, as the stages need them.
+"""Keras' models, torch's, and graphs of TensorFlow that only compute, as the stages need them.
 
 Owns: telling them apart, a copy to train, an engine's estimator over it, trying it on one row, its bytes.
 Leaves: training and applying (zoo.orca.learn), criteria, what a stage does with them (stages).
@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.orca.learn.kinds import is_keras, is_of, is_torch
 from zoo.pipeline.nnframes import criteria
 from zoo.pipeline.nnframes.criteria import Loss
 
@@ -53,7 +54,7 @@ class Keras:
         from zoo.orca.learn.keras_estimator import make_estimator
 
         own = travel.unpack(travel.pack(model))
-        of_keras = criteria.is_of(optimizer, "keras.")
+        of_keras = is_of(optimizer, "keras.")
         own.compile(optimizer=_fresh(optimizer) if of_keras else "sgd", loss=loss.function)
         return make_estimator(own, optimizer=None if of_keras else optimizer, **words)
 
@@ -116,30 +117,64 @@ class Torch:
         return trial.value(loss.function, outputs[0], labels[0])
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A `TFNet`, whose weights are constants.
+
+    Attributes:
+        refusal: what is said to those who would train it.
+    """
+
+    refusal: str
+
+    def loss(self, criterion: Any) -> NoReturn:
+        """There is nothing to train.
+
+        Raises:
+            UsageError: always; says what can be trained.
+        """
+        raise UsageError(self.refusal)
+
+    def trainer(self, model: Any, loss: Loss, optimizer: Any, **words: Any) -> NoReturn:
+        """As `loss`."""
+        self.loss(None)
+
+    def predictor(self, model: Any) -> Any:
+        """Over the graph."""
+        return model.estimator
+
+    def outputs(self, model: Any, features: Arrays) -> list[np.ndarray]:
+        """In the order of the graph's outputs."""
+        made = model.forward(list(features))
+        return made if isinstance(made, list) else [made]
+
+    def value(self, loss: Loss, outputs: Arrays, labels: Arrays) -> NoReturn:
+        """As `loss`."""
+        self.loss(None)
+
+
 def of(model: Any) -> tuple[Framework, Any]:
     """(the framework of a model, the model in its words).
 
     Args:
-        model: of Keras, zoo's Keras-style API or torch; or with ``to_keras()`` or ``to_pytorch()``.
+        model: of Keras, zoo's Keras-style API or torch; a `TFNet`; or with ``to_keras()`` or ``to_pytorch()``.
 
     Raises:
         UsageError: anything else.
     """
+    if hasattr(model, "only_computes"):
+        return Graph(model.only_computes), model
     for word in ("to_keras", "to_pytorch"):
-        if not _is_keras(model) and hasattr(model, word):
+        if not is_keras(model) and hasattr(model, word):
             return of(getattr(model, word)())
-    if _is_keras(model):
+    if is_keras(model):
         return Keras(), model
-    if any(f"{cls.__module__}.{cls.__qualname__}" == "torch.nn.modules.module.Module" for cls in type(model).__mro__):
+    if is_torch(model):
         return Torch(), model
     raise UsageError(
-        "model must be a Keras 3 model, a model of zoo.pipeline.api.keras, a loaded BigDL model, or a torch.nn.Module "
-        f"(zoo.bigdl.nn, TorchModel). Received: {model!r}"
+        "model must be a Keras 3 model, a model of zoo.pipeline.api.keras, a loaded BigDL model, a torch.nn.Module "
+        f"(zoo.bigdl.nn, TorchModel, TorchNet), or a TFNet. Received: {model!r}"
     )
-
-
-def _is_keras(model: Any) -> bool:
-    return any(f"{cls.__module__}.{cls.__qualname__}" == "keras.src.models.model.Model" for cls in type(model).__mro__)
 
 
 def _fresh(optimizer: Any) -> Any:

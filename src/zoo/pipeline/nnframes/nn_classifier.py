@@ -28,13 +28,14 @@ from zoo.pipeline.nnframes.params import (
     HasOptimMethod,
     HasPredictionCol,
     HasThreshold,
+    NoneIsNoValue,
     _at_least_one,
 )
 
 NNModelWriter = StageWriter
 
 
-class _Stage(HasFeaturesCol, HasPredictionCol, HasBatchSize, MLWritable, MLReadable):
+class _Stage(NoneIsNoValue, HasFeaturesCol, HasPredictionCol, HasBatchSize, MLWritable, MLReadable):
     """What all four have in common: columns, files, checks of a schema."""
 
     _parts: tuple[str, ...] = ()
@@ -133,6 +134,7 @@ class NNModel(_Stage, Model):  # type: ignore[misc]  # a Transformer
         self.write().save(path)
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        training.refuse_others(dataset)
         self.transformSchema(dataset.schema)
         return training.apply(
             self.model, dataset, self._features, self.feature_preprocessing, self.getBatchSize(), self._outputs()
@@ -275,6 +277,8 @@ class NNEstimator(_Stage, HasLabelCol, HasOptimMethod, HasCourse, Estimator):  #
         self.write().save(path)
 
     def _fit(self, dataset: DataFrame) -> NNModel:
+        training.refuse_others(dataset)
+        self.transformSchema(dataset.schema)
         return self._model_of(training.fit(self._plan(), dataset))
 
     def _model_of(self, fitted: training.Fitted) -> NNModel:

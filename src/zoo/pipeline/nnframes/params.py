@@ -32,6 +32,17 @@ def _at_least_one(value: Any) -> int:
     return number
 
 
+class NoneIsNoValue(Params):
+    """Refuses None, which Spark ML would keep in the place of a value."""
+
+    def _set(self, **kwargs: Any) -> Self:
+        if empty := [name for name, value in kwargs.items() if value is None]:
+            raise UsageError(
+                f"{empty[0]} must have a value. Received: None. stage.clear(stage.{empty[0]}) forgets one."
+            )
+        return super()._set(**kwargs)  # type: ignore[no-any-return]
+
+
 class HasFeaturesCol(Params):
     """The columns of the model's inputs."""
 
@@ -129,17 +140,21 @@ class HasOptimMethod(Params):
 
         return self.getOrDefault(self.optimMethod) if self.isDefined(self.optimMethod) else SGD()
 
-    def setLearningRate(self, val: float) -> Self:
-        """Sets the rate, whatever the optimizer says."""
-        return self._set(learningRate=val)
+    def setLearningRate(self, val: float | None) -> Self:
+        """Sets the rate, whatever the optimizer says; None leaves it to the optimizer."""
+        return self._forget(self.learningRate) if val is None else self._set(learningRate=val)
 
     def getLearningRate(self) -> float | None:
         """The rate; None where the optimizer says it."""
         return self.getOrDefault(self.learningRate) if self.isDefined(self.learningRate) else None
 
-    def setLearningRateDecay(self, val: float) -> Self:
-        """Sets the decay: the rate of update n is lr / (1 + n * decay)."""
-        return self._set(learningRateDecay=val)
+    def setLearningRateDecay(self, val: float | None) -> Self:
+        """Sets the decay: the rate of update n is lr / (1 + n * decay); None leaves it to the optimizer."""
+        return self._forget(self.learningRateDecay) if val is None else self._set(learningRateDecay=val)
+
+    def _forget(self, param: Param[Any]) -> Self:
+        self.clear(param)
+        return self
 
     def getLearningRateDecay(self) -> float | None:
         """The decay; None where the optimizer says it."""

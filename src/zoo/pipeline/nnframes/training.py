@@ -6,6 +6,7 @@ Leaves: stages and their parameters (nn_classifier), frameworks' differences (fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,8 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     Raises:
         UsageError: columns, preprocessing, model and criterion that do not go together, before anything starts.
     """
+    if frame.isStreaming:
+        raise UsageError("a model cannot be fitted to a stream, which never ends. Give a DataFrame that was read.")
     framework, model = frameworks.of(plan.model)
     loss, optimizer = framework.loss(plan.criterion), optimizer_of(*plan.optimizer)
     session.current()
@@ -130,12 +133,22 @@ def adapted_to(frame: Any, features: Sequence[str], labels: Sequence[str]) -> Ad
         ColumnNotFound: columns that are not there, by the parameter that names them.
         UsageError: not a DataFrame, or columns that make no array.
     """
-    if not hasattr(frame, "columns") or not hasattr(frame, "sparkSession"):
-        raise UsageError(f"stages of Spark ML take a Spark DataFrame. Received: {type(frame).__name__}")
+    refuse_others(frame)
     for names, param in ((features, "featuresCol"), (labels, "labelCol")):
         if missing := [name for name in names if name not in frame.columns]:
             raise ColumnNotFound.among(missing, frame.columns, param)
     return adapt(frame, list(features), list(labels) or None)
+
+
+def refuse_others(frame: Any) -> None:
+    """Refuses what is no Spark DataFrame.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not hasattr(frame, "columns") or not hasattr(frame, "sparkSession"):
+        kind = f"{type(frame).__module__}.{type(frame).__name__}"
+        raise UsageError(f"stages of Spark ML take a Spark DataFrame. Received: {kind}")
 
 
 def shuffles(frame: Any) -> bool:
@@ -165,13 +178,34 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     if first is None:
         raise UsageError("the DataFrame has no rows to train on. Check the filters and joins that made it.")
     inputs = _first(first, plan.features, transforms)
-    outputs = _asked(lambda: framework.outputs(model, inputs), "the model does not take the features", inputs)
+    hint = _hint(framework, plan.features, inputs)
+    outputs = _asked(lambda: framework.outputs(model, inputs), "the model does not take the features", inputs, hint)
     targets = columns.describe(schema, plan.labels)
     transforms |= _label_transforms(plan, loss, targets, outputs[0].shape[-1] if outputs[0].ndim > 1 else 1)
     labels = _first(first, plan.labels, transforms)
+    if any(array.dtype == object for array in labels):
+        raise UsageError(
+            f"the label {list(plan.labels)} holds text or bytes, which cannot become a tensor. Number it first, e.g. "
+            "by StringIndexer, or give NNEstimator a label_preprocessing that makes arrays of it."
+        )
     if len(outputs) == len(labels) == 1:
         _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels)))
     return transforms
+
+
+def _hint(framework: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
+    """What it may mean that the model does not take the inputs."""
+    kinds = {array.dtype.name for array in inputs}
+    if "uint8" in kinds:
+        return (
+            " Images come as (height, width, channels) in uint8; a feature_preprocessing makes tensors of them, e.g. "
+            "RowToImageFeature() >> ImageMatToTensor() >> ImageFeatureToTensor()."
+        )
+    if "int64" in kinds and isinstance(framework, frameworks.Torch):  # Keras casts them
+        return (
+            f" Whole numbers stay int64: where {', '.join(names)} should be floats, cast to 'float' or 'array<float>'."
+        )
+    return ""
 
 
 _UNFIT = "the criterion does not take the model's output and the label"
@@ -198,14 +232,14 @@ def _label_transforms(plan: Plan, loss: Loss, specs: Sequence[Any], classes: int
     return preparation.transforms(plan.preparing[1], specs, "label_preprocessing")
 
 
-def _asked(call: Callable[[], Any], problem: str, arrays: Sequence[np.ndarray]) -> Any:
+def _asked(call: Callable[[], Any], problem: str, arrays: Sequence[np.ndarray], hint: str = "") -> Any:
     try:
         return call()
     except ZooError:
         raise
     except Exception as error:  # any library may refuse in its own way
         told = ", ".join(f"{array.dtype} {array.shape}" for array in arrays)
-        raise UsageError(f"{problem} of the first row: {told}. {type(error).__name__}: {error}") from error
+        raise UsageError(f"{problem} of the first row: {told}.{hint} {type(error).__name__}: {error}") from error
 
 
 def _check_value(value: np.ndarray) -> None:
@@ -266,4 +300,5 @@ def _one(outputs: tuple[np.ndarray, ...]) -> np.ndarray:
             "model, or use Estimator.predict of zoo.orca.learn."
         )
     (output,) = outputs
-    return output.reshape(len(output), -1).astype(np.float32, copy=False)
+    flat = output.reshape(len(output), math.prod(output.shape[1:]))  # of no rows, -1 would say nothing
+    return flat.astype(np.float32, copy=False)

@@ -6,9 +6,10 @@ Leaves: everything else (`xgboost.spark`).
 
 from __future__ import annotations
 
+import difflib
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +26,8 @@ from xgboost.spark import (  # noqa: E402
     SparkXGBRegressor,
     SparkXGBRegressorModel,
 )
+
+from zoo.pipeline.nnframes.params import _at_least_one  # noqa: E402
 
 _log = logging.getLogger("zoo")
 
@@ -74,18 +77,27 @@ class _Trainer(_Words):
 
     def setNumRound(self, value: int) -> Self:
         """Sets the number of trees."""
-        return self._set(n_estimators=value)
+        return self._set(n_estimators=_at_least_one(value))
 
     def setNumWorkers(self, value: int) -> Self:
         """Sets the number of Spark tasks that train."""
-        return self._set(num_workers=value)
+        return self._set(num_workers=_at_least_one(value))
 
     def _take(self, params: Mapping[str, Any] | None) -> None:
+        self._refuse_misspelt(params or {})
         words = {_WORDS.get(name, name): value for name, value in (params or {}).items() if name not in _BY_SPARK}
         try:
             self.setParams(**words)
         except (ValueError, TypeError) as error:
             raise UsageError(f"XGBoost does not take these params: {error}. Received: {dict(params or {})}") from error
+
+    def _refuse_misspelt(self, names: Iterable[str]) -> None:
+        """XGBoost leaves out what it does not know, and has more parameters than its stages tell of."""
+        known = {*(param.name for param in self.params), *_WORDS, *_WORDS.values(), *_BY_SPARK}
+        for name in names:
+            near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            if near:
+                raise UsageError(f"XGBoost has no parameter {name!r}. Did you mean {near[0]!r}?")
 
 
 class XGBClassifier(_Trainer, SparkXGBClassifier):  # type: ignore[misc]  # XGBoost's stage

@@ -6,7 +6,9 @@ Leaves: errors of a gang, which never pass through Spark (board).
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +19,7 @@ from zoo.engine.errors import WorkerFailed, ZooError
 _TRACE = "Traceback (most recent call last):\n"
 _RAISED = re.compile(r"^(?P<kind>[\w.]+)(?:: (?P<text>.*))?\Z", re.MULTILINE | re.DOTALL)
 
+_NO_MODULE = re.compile(r"No module named '(\w+)")
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
 
 
@@ -51,7 +54,19 @@ def told(text: str) -> ZooError | None:
     kind = getattr(errors, name, None) if module == errors.__name__ else None
     if isinstance(kind, type) and issubclass(kind, ZooError):
         return kind(message)
-    return WorkerFailed(f"{_own_line(last)}{name}: {message}\n{_TRACE}{last.rstrip()}")
+    return WorkerFailed(f"{_own_line(last)}{name}: {message}{_other_python(message)}\n{_TRACE}{last.rstrip()}")
+
+
+def _other_python(message: str) -> str:
+    """What to do, where a worker lacks a package that is installed here."""
+    found = _NO_MODULE.match(message)
+    spec = importlib.util.find_spec(found[1]) if found else None
+    if spec is None or "-packages" not in (spec.origin or ""):  # what is the user's own comes by other ways
+        return ""
+    return (
+        f". This program has it, and Spark's Python workers do not: they run another Python. Before Spark starts, set "
+        f"PYSPARK_PYTHON={sys.executable}"
+    )
 
 
 def _own_line(trace: str) -> str:

@@ -181,7 +181,10 @@ def adapt_frame(data: DataFrame, features: Names, labels: Names) -> Adapted:
         missing = [name for name in names if name not in data.columns]
         if missing:
             raise ColumnNotFound.among(missing, data.columns, argument)
-    shards = FrameShards(data, tuple(dict.fromkeys((*features, *(labels or ())))))
+    used = tuple(dict.fromkeys((*features, *(labels or ()))))
+    if twice := [name for name in used if data.columns.count(name) > 1]:  # Spark could not tell which is meant
+        raise UsageError(f"the data have several columns named '{twice[0]}'. Rename all but one of them.")
+    shards = FrameShards(data, used)
     column_types.describe(shards.schema, shards.used)  # refuses types that cannot become arrays
     return Adapted(shards, Columns(tuple(features), tuple(labels or ())), give_back, lambda: sources_of(data))
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.engine.clusters.spark import conf, java, murmur
 from zoo.engine.clusters.spark.connect import connected, is_connect, parallelism
 from zoo.engine.clusters.spark.standalone import StandaloneCluster, spark_home
+from zoo.engine.environment import variables
 from zoo.engine.errors import MissingDependency, UsageError
 from zoo.engine.optional import installed, require
 
@@ -239,7 +240,7 @@ def _start(request: conf.SparkRequest, java_home: dict[str, str]) -> Started:
     interrupt = signal.getsignal(signal.SIGINT)
     launched = SparkContext._gateway is None
     settings = SparkConf().setAll(list(conf.settings(request).items()))
-    with _variables(conf.environment(request) | java_home):
+    with variables(conf.environment(request) | java_home):
         session = _session(settings, launched)
     return Started(session, _jvm_process() if launched else None, interrupt)
 
@@ -250,7 +251,7 @@ def _start_submitted(request: conf.SparkRequest) -> Started:
 
     interrupt = signal.getsignal(signal.SIGINT)
     own = conf.user_conf(request.options.get("conf"))
-    with _variables(conf.environment(request)):
+    with variables(conf.environment(request)):
         SparkContext._ensure_initialized()  # now SparkConf knows what spark-submit was told
         settings = SparkConf().setAll(list(own.items()))
         for name, value in conf.settings(request).items():
@@ -318,18 +319,3 @@ def _first_line(error: BaseException) -> str:
     java_exception = getattr(error, "java_exception", None)
     text = str(java_exception.toString()) if java_exception is not None else str(error)
     return text.strip().partition("\n")[0]
-
-
-@contextlib.contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets environment variables for as long as the JVM needs them to start."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

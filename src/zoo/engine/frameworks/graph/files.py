@@ -153,11 +153,21 @@ def export_frozen(session: Any, folder: str, inputs: Sequence[Any], outputs: Seq
         UsageError: variables without values.
     """
     meta = {"input_names": [one.name for one in inputs], "output_names": [one.name for one in outputs]}
-    frozen = _frozen(session, [one.op.name for one in (*outputs, *inputs)])  # inputs that no output needs as well
+    graph = frozen(Loaded(session, inputs, outputs))
     storage.make_dirs(folder)
-    storage.write_atomically(storage.join(folder, _GRAPH), bytes(frozen.SerializeToString()))
+    storage.write_atomically(storage.join(folder, _GRAPH), graph)
     storage.write_atomically(storage.join(folder, _META), json.dumps(meta).encode())
     return folder
+
+
+def frozen(loaded: Loaded) -> bytes:
+    """A serialised ``GraphDef`` of what is computed, with the variables as constants.
+
+    Raises:
+        UsageError: variables without values.
+    """
+    names = [one.op.name for one in (*loaded.outputs, *loaded.inputs)]  # inputs that no output needs as well
+    return bytes(_frozen(loaded.session, names).SerializeToString())
 
 
 def is_frozen(path: str) -> bool:

@@ -184,6 +184,14 @@ class GraphSpec:
         self.home.assign({name.partition("/")[2]: array for name, array in state.arrays.items()})
         self.memory = dict(state.values)
 
+    def refreshed(self, state: State) -> State:
+        """The state with the values that the session's variables have by now."""
+        from zoo.engine.frameworks.graph import copies
+
+        assert self.home is not None
+        variables = [v for v in copies.variables_of(self.home.graph) if f"model/{v.name}" in state.arrays]
+        return state.with_weights({f"model/{name}": array for name, array in self.home.values(variables).items()})
+
     def get_model(self) -> Any:
         """The session: its variables have the newest values."""
         assert self.home is not None

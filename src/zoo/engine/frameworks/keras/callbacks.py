@@ -11,11 +11,10 @@ Leaves: when a moment has come (loop), what callbacks do (they themselves).
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
 from zoo.engine.progress import Progress
 
 WRITERS = frozenset(
@@ -49,8 +48,7 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
         known = [name for name in dir(keras.callbacks.Callback) if name.startswith("on_")]
         for name in dir(type(callback)):
             if name.startswith("on_") and name not in known and callable(getattr(callback, name)):
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {near[0]}?" if near else ""
+                hint = did_you_mean(name, known)
                 raise UsageError(f"{type(callback).__name__}.{name} is no hook of Keras: nobody calls it.{hint}")
 
 

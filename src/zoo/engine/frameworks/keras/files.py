@@ -9,10 +9,13 @@ Leaves: checkpoints (checkpoint), TensorFlow's own checkpoints of a session.
 
 from __future__ import annotations
 
+import importlib
+import re
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from zoo.engine import storage
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import travel
 
+_OURS = re.compile(r'"module":\s*"(zoo(?:\.\w+)+)"')
 _ENDINGS = {b"PK\x03\x04": ".keras", b"\x89HDF": ".h5"}
 
 
@@ -56,6 +60,7 @@ def load_model(url: str, custom_objects: Mapping[str, Any] | None = None, *, saf
 
     with _read(url, ".keras") as path:
         names = _short_names() | dict(custom_objects or {}) if path.endswith(".h5") else custom_objects
+        _import_ours(path)
         try:
             with warnings.catch_warnings():
                 # an optimizer that had no memory when it was saved: Keras says that it finds none
@@ -68,6 +73,28 @@ def load_model(url: str, custom_objects: Mapping[str, Any] | None = None, *, saf
                     "est.load_keras_weights(path)."
                 ) from error
             raise UsageError(f"{storage.masked(url)} cannot be read as a Keras model: {error}") from error
+        except KeyError as error:
+            raise UsageError(f"{storage.masked(url)} is a zip archive, but not a .keras file: {error}") from error
+        except TypeError as error:
+            unknown = re.search(r"Could not locate (?:class|function) '([^']+)'", str(error))
+            if unknown is None:
+                raise
+            raise UsageError(
+                f"{storage.masked(url)} needs '{unknown[1]}', of somebody's own, which is not known here. Put "
+                "@keras.saving.register_keras_serializable() before it, and import it before the file is read."
+            ) from error
+
+
+def _import_ours(path: str) -> None:
+    """Imports the modules of this package whose classes a ``.keras`` file names: Keras knows them from then on."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            described = archive.read("config.json").decode()
+    except (KeyError, ValueError, zipfile.BadZipFile):
+        return  # Keras says what is wrong with it, or it is an HDF5 file
+    for module in sorted(set(_OURS.findall(described))):
+        with suppress(ModuleNotFoundError):  # written by another version; Keras names the class
+            importlib.import_module(module)
 
 
 def _short_names() -> dict[str, Any]:

@@ -17,8 +17,9 @@ import cloudpickle
 
 from zoo.engine.contracts import Collective, Rank, State
 from zoo.engine.data.columns import ArraySpec
-from zoo.engine.errors import NotPicklable, UsageError
+from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import backends, travel
+from zoo.engine.frameworks.keras.freezing import without_optimizer
 from zoo.engine.frameworks.keras.structures import Structure, zeros_like
 from zoo.engine.frameworks.tensorflow.process import Threads
 from zoo.engine.jobs import Columns
@@ -105,7 +106,7 @@ class KerasSpec:
 
     def for_scoring(self, columns: Columns, callbacks: Sequence[Any]) -> KerasSpec:
         """The same model without what only training needs; the model itself is shared, not copied."""
-        learned = None if self.learned is None else _without_optimizer(self.learned)
+        learned = None if self.learned is None else without_optimizer(self.learned)
         return self._with(columns=columns, clip=None, callbacks=(), optimizer=None, learned=learned)
 
     def weighing(
@@ -188,6 +189,13 @@ class KerasSpec:
             optimizer.build(model.trainable_variables)
         states.give(state, model, optimizer)
 
+    def refreshed(self, state: State) -> State:
+        """The state with the weights that the model has by now: the program may have set them since `absorb`."""
+        from zoo.engine.frameworks.keras import state as states
+
+        model = self.model if _is_model(self.model) else self._made
+        return state.with_weights(states.take(model).arrays) if model is not None and model.built else state
+
     def get_model(self) -> Any:
         """The user's own model object, or the one that the creator makes, with the state absorbed last."""
         if _is_model(self.model):
@@ -247,7 +255,7 @@ class KerasSpec:
             payload: bytes = cloudpickle.dumps((values, packed))
         except Exception:  # any class may refuse in its own way: it is looked for by name
             for name, value in values.items():
-                _check_travels(name, value)
+                travel.check(name, value)
             raise
         return payload
 
@@ -354,26 +362,12 @@ class KerasSpec:
             raise UsageError("the model was compiled without an optimizer: model.compile(optimizer='adam', ...).")
 
 
-def _without_optimizer(state: State) -> State:
-    return replace(state, arrays={name: a for name, a in state.arrays.items() if not name.startswith("optimizer/")})
-
-
 def _arrive(payload: bytes) -> KerasSpec:
     """The inverse of `dumps`; imports nothing heavy: threads and backend are settled by `build`."""
     values, packed = pickle.loads(payload)  # noqa: S301  packed by this job's own driver
     spec = KerasSpec(**values)
     spec._packed = packed
     return spec
-
-
-def _check_travels(name: str, value: Any) -> None:
-    try:
-        cloudpickle.dumps(value)
-    except Exception as error:  # any class may refuse in its own way
-        raise NotPicklable(
-            f"{name} ({type(value)}) cannot travel to another process: {error}. Make what it holds inside a creator "
-            "function, model_creator(config), which runs on the worker."
-        ) from error
 
 
 def _is_model(thing: Any) -> bool:

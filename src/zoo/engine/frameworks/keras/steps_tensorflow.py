@@ -109,7 +109,8 @@ class CompiledSteps:
             outputs = passes.outputs(x, training=True)
             loss = passes.loss(data, outputs, training=True)
             scaled = passes.optimizer.scale_loss(loss)
-        variables = self._model.trainable_variables
+        # TensorFlow's own variables: of Keras' it cannot make the zeros of a weight that the loss does not depend on
+        variables = [variable.value for variable in self._model.trainable_variables]
         gradients = tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         passes.measure(data, outputs)
         return loss, gradients

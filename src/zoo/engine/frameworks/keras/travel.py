@@ -61,6 +61,25 @@ def unpack(payload: bytes) -> Any:
         return pickle.loads(pickled)  # noqa: S301  likewise
 
 
+def check(name: str, value: Any) -> None:
+    """Refuses a value that does not pickle.
+
+    Args:
+        name: of it, for the error.
+        value: part of a job.
+
+    Raises:
+        NotPicklable: it does not.
+    """
+    try:
+        cloudpickle.dumps(value)
+    except Exception as error:  # any class may refuse in its own way
+        raise NotPicklable(
+            f"{name} ({type(value)}) cannot travel to another process: {error}. Make what it holds inside a creator "
+            "function, model_creator(config), which runs on the worker."
+        ) from error
+
+
 def custom_objects(things: Iterable[Any]) -> dict[str, Any]:
     """Registered name -> class or function, of everything below `things` that is not Keras' own."""
     found: dict[str, Any] = {}

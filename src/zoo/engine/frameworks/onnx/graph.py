@@ -6,15 +6,18 @@ Leaves: cutting rows into batches (front ends).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from zoo.engine import storage
+from zoo.engine.environment import variables
 from zoo.engine.errors import UsageError
 from zoo.engine.optional import require
 
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 _TYPES = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(int64)": "int64",
     "tensor(int32)": "int32", "tensor(int8)": "int8", "tensor(uint8)": "uint8", "tensor(bool)": "bool",
@@ -34,7 +37,7 @@ class OnnxGraph:
     """
 
     def __init__(self, url: str, threads: int = 0) -> None:
-        runtime = require("onnxruntime", extra="onnx", because=f"{storage.masked(url)} is an ONNX model")
+        runtime = _runtime(because=f"{storage.masked(url)} is an ONNX model")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
@@ -66,6 +69,15 @@ class OnnxGraph:
                 )
             fed[one.name] = array.astype(_TYPES.get(one.type, array.dtype), copy=False)
         return [np.asarray(found) for found in self._session.run(None, fed)]
+
+
+def _runtime(because: str) -> Any:
+    """ONNX Runtime, which tells its makers nothing: from 1.31 it does so on Linux too, and leaves a file in TMPDIR.
+
+    It looks at the variable when it is loaded. One that is set, whatever its value, is the program's own wish.
+    """
+    with variables({_TELEMETRY: os.environ.get(_TELEMETRY, "1")}):
+        return require("onnxruntime", extra="onnx", because=because)
 
 
 def _short(error: Exception) -> str:

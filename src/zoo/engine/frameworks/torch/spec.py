@@ -203,6 +203,11 @@ class TorchSpec:
         if isinstance(self.optimizer, torch.optim.Optimizer):
             states.give_memory(state, self.optimizer)
 
+    def refreshed(self, state: State) -> State:
+        """The state with the weights that the model has by now: the program may have set them since `absorb`."""
+        model = self.model if isinstance(self.model, nn.Module) else self._made
+        return state if model is None else state.with_weights(states.take(model).arrays)
+
     def get_model(self) -> nn.Module:
         """The user's own model object, or the one that the creator makes, with the weights absorbed last."""
         if isinstance(self.model, nn.Module):

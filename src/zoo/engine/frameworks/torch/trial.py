@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.torch.losses import CheckedLoss
 
 
 def outputs(model: nn.Module, features: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -35,6 +36,11 @@ def outputs(model: nn.Module, features: Sequence[np.ndarray]) -> list[np.ndarray
 
 
 def value(loss: Callable[..., Any], output: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The loss of (output, label)."""
+    """The loss of (output, label).
+
+    Raises:
+        UsageError: shapes that torch would broadcast, or a loss that is no scalar.
+    """
     with torch.no_grad():
-        return np.asarray(copy.deepcopy(loss)(torch.as_tensor(output), torch.as_tensor(label)))
+        checked = CheckedLoss(copy.deepcopy(loss))
+        return np.asarray(checked(torch.as_tensor(np.array(output)), torch.as_tensor(np.array(label))))

@@ -6,7 +6,6 @@ Leaves: writing them (writing).
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from zoo.engine import storage
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
 from zoo.orca.data.image.cells import Picture, Record
 from zoo.orca.data.image.listing import address, files_below, shuffled, some
 from zoo.orca.data.image.manifest import Manifest
@@ -148,9 +147,7 @@ def _check_folders(directory: str, label_map: Mapping[str, int], top: Sequence[s
     empty = [name for name in missing if storage.exists(storage.join(directory, name))]
     told = f"label_map names folders of {storage.masked(directory)} that "
     told += f"hold no files: {some(empty)}." if empty == missing else f"are not there: {some(missing)}."
-    near = difflib.get_close_matches(str(missing[0]), there, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise UsageError(f"{told}{hint} Folders with files: {some(there) or '(none)'}")
+    raise UsageError(f"{told}{did_you_mean(str(missing[0]), there)} Folders with files: {some(there) or '(none)'}")
 
 
 def _classes(label_map: Mapping[str, int]) -> tuple[str, ...]:

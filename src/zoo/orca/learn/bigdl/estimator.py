@@ -15,6 +15,7 @@ from zoo.engine.errors import ColumnNotFound, UsageError
 from zoo.engine.jobs import Columns
 from zoo.orca.learn import estimator, preparation
 from zoo.orca.learn.keras_estimator import KerasEstimator, make_estimator
+from zoo.orca.learn.kinds import is_keras, is_torch
 from zoo.orca.learn.words import Names, names_of
 
 FEATURES, LABEL = "features", "label"
@@ -58,7 +59,7 @@ class Estimator:
         """
         asked = _Preprocessing(feature_preprocessing, label_preprocessing)
         words = {"metrics": metrics, "model_dir": model_dir, "workers_per_node": workers_per_node, "seed": seed}
-        made = _of_torch(model, loss, optimizer, words) if _is_torch(model) else None
+        made = _of_torch(model, loss, optimizer, words) if is_torch(model) else None
         made = made or _of_keras(model, loss, optimizer, words)
         made._preprocessing = asked
         return made
@@ -243,16 +244,6 @@ class BigDLKerasEstimator(_Words, KerasEstimator):
             super()._retrained(None, optimizer)
 
 
-def _is_torch(model: Any) -> bool:
-    return any(
-        f"{base.__module__}.{base.__qualname__}" == "torch.nn.modules.module.Module" for base in type(model).__mro__
-    ) and not _is_keras(model)
-
-
-def _is_keras(model: Any) -> bool:
-    return any(base.__module__.startswith("keras.") and base.__name__ == "Model" for base in type(model).__mro__)
-
-
 def _of_torch(model: Any, loss: Any, optimizer: Any, words: dict[str, Any]) -> BigDLEstimator:
     from zoo.engine.frameworks.torch.metrics import adapt_all
     from zoo.engine.frameworks.torch.spec import TorchSpec
@@ -262,7 +253,9 @@ def _of_torch(model: Any, loss: Any, optimizer: Any, words: dict[str, Any]) -> B
 
 
 def _of_keras(model: Any, loss: Any, optimizer: Any, words: dict[str, Any]) -> BigDLKerasEstimator:
-    if not _is_keras(model):
+    if getattr(model, "only_computes", ""):
+        raise UsageError(model.only_computes)
+    if not is_keras(model):
         raise UsageError(
             "from_bigdl takes a layer of zoo.bigdl.nn.layer, a torch module, or a Keras-style model. Received: "
             f"{type(model).__module__}.{type(model).__qualname__}"
@@ -281,7 +274,7 @@ def _compile(model: Any, loss: Any) -> None:
 
 def _keras_loss(loss: Any) -> Any:
     """A loss for ``compile``; torch's, and BigDL's criteria, on Keras' torch backend."""
-    if not _is_torch(loss):
+    if not is_torch(loss):
         return loss
     from zoo.engine.frameworks.keras import backends
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from functools import reduce
+from typing import Any, Self
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import files
@@ -48,33 +49,47 @@ class Model(KerasNet, _functional()):  # type: ignore[misc]
         if ends[0] is None or ends[1] is None:
             raise UsageError("Model takes the beginning and the end of a graph: Model(input=..., output=...).")
         anchor = unwrapped(ends[0])
-        super().__init__(anchor, unwrapped(ends[1], _first(anchor)), **words, **given)
+        tensors = unwrapped(ends[1], _first(anchor))
+        for one in keras.tree.flatten([anchor, tensors]):
+            if not isinstance(one, keras.KerasTensor):
+                raise UsageError(f"Model takes what Input(...) gives, and layers applied to it. Received: {one!r}")
+        try:
+            super().__init__(anchor, tensors, **words, **given)
+        except ValueError as error:
+            if "not connected" not in str(error):
+                raise
+            raise UsageError(
+                f"an output of the model needs an input that the model was not given. Inputs: {ends[0]!r}"
+            ) from error
 
     def get_compile_config(self) -> dict[str, Any]:
         """For Keras' files and ``clone_model``."""
         config = super().get_compile_config()
         return config and {**config, OURS: self._described()}
 
-    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+    def new_graph(self, outputs: Any) -> Self:
         """A model of the same layers, with their weights, that ends at the outputs of those named.
 
+        It has the inputs that these need.
+
         Args:
-            outputs: names of layers.
+            outputs: a layer's name, the layer, or its output; or a list of them.
 
         Raises:
             UsageError: no layer has such a name.
         """
-        names = [outputs] if isinstance(outputs, str) else list(outputs)
-        ends = [graphs.tensor_named(self, name) for name in names]
-        return Model(self.input, ends[0] if len(ends) == 1 else ends)
+        return type(self)(*graphs.ending_at(self, outputs))
 
-    def freeze_up_to(self, names: Sequence[str] | str) -> Model:
+    def freeze_up_to(self, names: Any) -> Self:
         """Keeps the weights of the layers named, and of all that lies before them, as they are in training.
 
+        Args:
+            names: as in `new_graph`.
+
         Raises:
             UsageError: no layer has such a name.
         """
-        for layer in graphs.upstream(self, [names] if isinstance(names, str) else list(names)):
+        for layer in graphs.upstream(self, names):
             layer.trainable = False
         return self
 
@@ -115,6 +130,8 @@ class Sequential(KerasNet, keras.Sequential):
             UsageError: it is no layer.
         """
         layer = unwrapped(model)
+        if not isinstance(layer, keras.layers.Layer) and hasattr(layer, "to_keras"):
+            layer = layer.to_keras()  # a TFNet
         if not isinstance(layer, keras.layers.Layer) and not hasattr(layer, "_keras_history"):
             raise UsageError(f"Sequential.add takes a layer or a model. Received: {model!r}")
         shape = getattr(layer, "given_input_shape", None)
@@ -125,7 +142,11 @@ class Sequential(KerasNet, keras.Sequential):
 
     def get_config(self) -> dict[str, Any]:
         """For Keras' files. What Keras has no words for is here: ``clone_model`` makes a ``keras.Sequential``."""
-        config = super().get_config()
+        graph, self._functional = self._functional, None if self._begins_with_several() else self._functional
+        try:  # with a graph, Keras asks the first layer for its one shape
+            config = super().get_config()
+        finally:
+            self._functional = graph
         return {**config, OURS: self._described()} if self.compiled else config
 
     @classmethod
@@ -147,13 +168,13 @@ class Sequential(KerasNet, keras.Sequential):
             raise UsageError(
                 "the shape of a row is not known yet: give the first layer an input_shape, or build the model."
             )
-        return Model(self.inputs[0], self.outputs[0])
+        return Model(_alone(self.inputs), _alone(self.outputs))
 
-    def new_graph(self, outputs: Sequence[str] | str) -> Model:
+    def new_graph(self, outputs: Any) -> Model:
         """As `Model.new_graph`."""
         return self.to_model().new_graph(outputs)
 
-    def freeze_up_to(self, names: Sequence[str] | str) -> Sequential:
+    def freeze_up_to(self, names: Any) -> Sequential:
         """As `Model.freeze_up_to`."""
         self.to_model().freeze_up_to(names)
         return self
@@ -164,6 +185,18 @@ class Sequential(KerasNet, keras.Sequential):
 
     def _graph(self) -> Any:
         return self.to_model()
+
+    def _begins_with_several(self) -> bool:
+        return bool(self._layers) and isinstance(getattr(self._layers[0], "given_input_shape", None), list)
+
+    def _maybe_rebuild(self) -> None:
+        """Keras makes no graph of a first layer with several inputs, such as a `Merge`."""
+        super()._maybe_rebuild()
+        if not self._begins_with_several():
+            return
+        ends: Any = [keras.Input(shape) for shape in self._layers[0].given_input_shape]
+        graph = _functional()(ends, reduce(lambda tensors, layer: layer(tensors), self._layers, ends))
+        self._functional, self.built = graph, True
 
 
 def load_model(path: str, weight_path: str | None = None, trust: bool = False) -> Any:
@@ -177,9 +210,7 @@ def load_model(path: str, weight_path: str | None = None, trust: bool = False) -
     Raises:
         UsageError: it is no file of a model, or holds code.
     """
-    import zoo.pipeline.api.autograd
-    import zoo.pipeline.api.keras.engine.torchloss
-    import zoo.pipeline.api.keras.layers  # noqa: F401  the classes that a file names
+    import zoo.pipeline.api.keras.layers  # noqa: F401  a file names activations without their modules
 
     model = files.load_model(path, safe_mode=not trust)
     if weight_path is not None:
@@ -189,6 +220,11 @@ def load_model(path: str, weight_path: str | None = None, trust: bool = False) -
 
 def _made(input: Any = None, output: Any = None, name: str | None = None, **words: Any) -> None:
     """What `Model` takes; Keras needs ``*args, **kwargs`` to see that a class is made like its own."""
+
+
+def _alone(tensors: Sequence[Any]) -> Any:
+    """The tensor, where it is one."""
+    return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
 def _first(tensors: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.frameworks.keras.derivatives import gradients
+from zoo.orca.learn.kinds import is_torch
 from zoo.pipeline.api.keras.engine.formulas import CHECKS, FORMULAS, TorchOps, entries_differ
 from zoo.pipeline.api.keras.engine.words import Unsupported
 from zoo.pipeline.api.library import library
@@ -54,6 +55,10 @@ class LossFunction(keras.losses.Loss):
         """Why labels of one shape do not fit outputs of another, without the batch; empty where they do."""
         return CHECKS.get(self.formula, entries_differ)(y_true, y_pred)
 
+    def check_values(self, y_true: np.ndarray, y_pred: tuple[int | None, ...]) -> str:
+        """Why labels are none for outputs of a shape, without the batch; empty where they are, or nobody knows."""
+        return ""
+
     def forward(self, y_pred: Any, y_true: Any) -> float:
         """The loss of one batch of arrays."""
         return float(keras.ops.convert_to_numpy(self(np.asarray(y_true), np.asarray(y_pred))))
@@ -71,6 +76,9 @@ class LossFunction(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """For Keras' files."""
         return {"name": self.name, **self._options}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._options.items())})"
 
 
 @dataclass(frozen=True)
@@ -210,6 +218,19 @@ class SparseCategoricalCrossEntropy(LossFunction):
             weights=_listed(weights), padding_value=int(padding_value),
         )  # fmt: skip
 
+    def check_values(self, y_true: np.ndarray, y_pred: tuple[int | None, ...]) -> str:
+        """Why labels are no classes of the output."""
+        labels = y_true[y_true != self._options["padding_value"]]
+        first = 0 if self.zero_based_label else 1
+        if not labels.size or y_pred[-1] is None or first <= labels.min() <= labels.max() < first + y_pred[-1]:
+            return ""
+        other = "True" if first else "False"
+        return (
+            f"the output has {y_pred[-1]} classes, so labels count from {first} to {first + y_pred[-1] - 1}. Received "
+            f"labels from {labels.min()} to {labels.max()}. If they count from {1 - first}: "
+            f"SparseCategoricalCrossEntropy(zero_based_label={other})."
+        )
+
     @property
     def zero_based_label(self) -> bool:
         """Whether classes count from 0."""
@@ -287,7 +308,7 @@ def objective(given: Any, shape: Sequence[int | None] | None = None) -> Any:
         return _NAMES[given.lower()]()
     if given is None or isinstance(given, keras.losses.Loss):
         return given
-    if _of_torch(given):
+    if is_torch(given):
         from zoo.pipeline.api.keras.engine.torchloss import TorchObjective
 
         return TorchObjective(given)
@@ -298,8 +319,3 @@ def objective(given: Any, shape: Sequence[int | None] | None = None) -> Any:
     from zoo.pipeline.api.tracing import CustomLoss
 
     return CustomLoss(given, shape)
-
-
-def _of_torch(given: Any) -> bool:
-    """Whether it is a module of torch, like BigDL's criteria here, without importing torch."""
-    return any(cls.__module__ == "torch.nn.modules.module" for cls in type(given).__mro__)

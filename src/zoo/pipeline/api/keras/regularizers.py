@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.words import by_name, refuse
 from zoo.pipeline.api.library import library
 
 __all__ = ["l1", "l1l2", "l2"]
@@ -35,19 +35,18 @@ def regularizer(given: Any) -> Any:
     BigDL's own objects (`zoo.bigdl.optim.optimizer.L2Regularizer`) mean ``l2 / 2 * sum(w^2)``: the gradient is l2 * w.
 
     Args:
-        given: None, one of Keras (an object or a name), or an object with numbers `l1` and `l2` of BigDL's.
+        given: None, one of Keras, "l1", "l2" or "l1l2", an object with numbers `l1` and `l2` of BigDL's, or a function
+            of a tensor.
 
     Raises:
         UsageError: something else.
     """
-    regularizers = library().regularizers
-    if given is None or isinstance(given, regularizers.Regularizer):
+    if given is None or isinstance(given, library().regularizers.Regularizer):
         return given
-    if not isinstance(given, str | dict) and not callable(given):
-        if hasattr(given, "l1") or hasattr(given, "l2"):
-            return regularizers.L1L2(float(getattr(given, "l1", 0.0)), float(getattr(given, "l2", 0.0)) / 2)
-        raise UsageError(f"not a regularizer: {given!r}. Give l1(), l2() or l1l2() of keras.regularizers.")
-    try:
-        return regularizers.get(given)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"not a regularizer: {given!r}. Give l1(), l2() or l1l2() of keras.regularizers.") from error
+    if isinstance(given, str):
+        return by_name(given, {"l1": l1, "l2": l2, "l1l2": l1l2})()
+    if hasattr(given, "l1") or hasattr(given, "l2"):
+        return l1l2(float(getattr(given, "l1", 0) or 0), float(getattr(given, "l2", 0) or 0) / 2)
+    if callable(given):
+        return given
+    raise refuse("a regularizer, as zoo.pipeline.api.keras.regularizers.l2(0.01)", given)

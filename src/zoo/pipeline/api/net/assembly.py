@@ -6,11 +6,11 @@ Leaves: single modules (plain, weighted, recurrent), the inputs' shapes (entries
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.graphs import keras_name
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net import containers
 from zoo.pipeline.api.net.faults import reason
@@ -30,12 +30,6 @@ _CONTAINERS: Mapping[str, Callable[[Any, Module, Any], Any]] = {**containers.CON
 def known_modules() -> list[str]:
     """The class names of all modules that can be read, sorted."""
     return sorted({*_STEPS, *_CONTAINERS})
-
-
-def keras_name(name: str) -> str:
-    """The name of a layer in Keras and its backends, which allow fewer characters: no ``/``, no ``.``."""
-    fitting = re.sub(r"[^A-Za-z0-9_\-]", "_", name.replace("/", "-"))
-    return fitting if fitting[:1].isalnum() else f"layer{fitting}"
 
 
 class Assembly:

@@ -1,40 +1,29 @@
-"""`GraphNet`: a loaded model whose layers have names, to cut, freeze, compose and train.
+"""`GraphNet`: a model of named layers, from a file: a `Model` of the Keras-style API that is lenient about rows.
 
-Owns: that. Leaves: reading files (loading), training (zoo.orca.learn, models that it is composed into).
+Owns: rows in another shape, an error that names the layer which cannot take them.
+Leaves: reading files (loading), cutting, freezing, training, keeping (zoo.pipeline.api.keras.models).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from zoo.engine import session
 from zoo.engine.errors import UsageError
-from zoo.engine.frameworks.keras import files
-from zoo.orca.learn.keras_estimator import make_estimator
-from zoo.pipeline.api.keras.engine import graphs
-from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
+from zoo.pipeline.api.keras.models import Model
 from zoo.pipeline.api.library import library
-from zoo.pipeline.api.net.assembly import keras_name
 from zoo.pipeline.api.net.faults import reason
 
 keras = library()
 
 
 @keras.saving.register_keras_serializable("zoo")
-class GraphNet(ZooKerasLayer, keras.Model):
-    """A functional model of Keras, of the layers of a file; also a layer of further models.
-
-    Args:
-        inputs: symbolic tensors.
-        outputs: likewise.
-    """
-
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(inputs, outputs, name=name, **kwargs)
+class GraphNet(Model):
+    """A functional model of the layers of a file; also a layer of further models."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Applies the model to tensors, or to a `Variable`."""
@@ -49,96 +38,26 @@ class GraphNet(ZooKerasLayer, keras.Model):
         """The model as a layer: call it on an `Input`, a `Variable`, or put it into a `Sequential`."""
         return self
 
-    def new_graph(self, outputs: str | Sequence[Any] | Any) -> GraphNet:
-        """A model with the same layers that ends earlier.
-
-        Args:
-            outputs: names of layers, or layers.
-
-        Raises:
-            UsageError: there is no layer of a name; the nearest ones are listed.
-        """
-        tensors = [tensor for name in _names(outputs) for tensor in self._node(name).outputs]
-        needed = {id(node.operation) for node in _above(tensors)}
-        inputs = [tensor for tensor in self.inputs if id(tensor._keras_history.operation) in needed]
-        return GraphNet(*(found[0] if len(found) == 1 else found for found in (inputs, tensors)))
-
-    def freeze_up_to(self, names: str | Sequence[Any]) -> GraphNet:
-        """Keeps the weights of the named layers and of all before them as they are in training.
-
-        Raises:
-            UsageError: as `new_graph`.
-        """
-        for node in _above([tensor for name in _names(names) for tensor in self._node(name).outputs]):
-            node.operation.trainable = False
-        return self
-
-    def freeze(self, names: str | Sequence[Any] | None = None) -> GraphNet:
-        """Keeps the weights of the named layers, or of all, as they are in training."""
-        return self._set_trainable(names, False)
-
-    def unfreeze(self, names: str | Sequence[Any] | None = None) -> GraphNet:
-        """Trains the named layers again, or all."""
-        return self._set_trainable(names, True)
-
     def flattened_layers(self, include_container: bool = False) -> list[Any]:
-        """All layers, also those within layers.
+        """All layers, those within layers among them (of recurrence, over time).
 
         Args:
-            include_container: whether layers that hold layers are among them.
+            include_container: whether the model and layers that hold layers are among them.
         """
-        found = list(self._flatten_layers(include_self=False))
+        found = list(self._flatten_layers())
         return found if include_container else [layer for layer in found if not layer._layers]
 
-    def predict(self, x: Any, batch_per_thread: int = 4, distributed: bool = True) -> Any:
-        """The outputs for many rows.
-
-        Args:
-            x: an array, a list of arrays for several inputs, or anything that an estimator takes.
-            batch_per_thread: rows computed at once.
-            distributed: whether the current cluster computes, if there is one, or this process.
-
-        Returns:
-            an array, or a list of them for several outputs; on Spark, if `distributed`, an RDD of each row's.
+    def predict(self, x: Any, batch_per_thread: int | None = None, distributed: bool = True, **words: Any) -> Any:
+        """As `Model.predict`; without a current cluster in this process.
 
         Raises:
-            UsageError: rows of a shape that a layer does not take; names it.
+            UsageError: arrays of a shape that a layer does not take; names it.
         """
         self._check(x)
-        if not distributed or session.running() is None:
-            return keras.Model.predict(self, x, batch_size=batch_per_thread, verbose=0)
-        return _as_rdd(make_estimator(self).predict(x, batch_size=batch_per_thread))
+        return super().predict(x, batch_per_thread, distributed and session.running() is not None, **words)
 
-    def save_model(self, path: str, weight_path: str | None = None, over_write: bool = False) -> str:
-        """Writes model and weights to one ``.keras`` file, which `Net.load` reads; returns the path.
-
-        Args:
-            path: or URL.
-            weight_path: of a further file with the weights alone (HDF5).
-            over_write: whether files there may be replaced.
-
-        Raises:
-            UsageError: there is a file already and `over_write` is False.
-        """
-        if weight_path is not None:
-            files.save_weights(self, weight_path, overwrite=over_write)
-        return files.save_model(self, path, overwrite=over_write)
-
-    saveModel = save_model  # noqa: N815  the old name
-
-    def _node(self, name: Any) -> Any:
-        """The last place of a layer in this graph."""
-        wanted = keras_name(name) if isinstance(name, str) else name.name
-        nodes = {node.operation.name: node for node in _above(self.outputs, from_inputs=True)}
-        if wanted not in nodes:
-            raise graphs.unknown(str(name), nodes)
-        return nodes[wanted]
-
-    def _set_trainable(self, names: Any, value: bool) -> GraphNet:
-        chosen = self.layers if names is None else [self._node(name).operation for name in _names(names)]
-        for layer in chosen:
-            layer.trainable = value
-        return self
+    def fits(self, found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+        return super().fits(found, wanted) or (_as_many(found, wanted) and self._begins_with_reshape())
 
     def _rows(self, inputs: Any) -> Any:
         """Rows in the shape of a model that begins with a Reshape: that takes any shape of as many numbers."""
@@ -147,11 +66,13 @@ class GraphNet(ZooKerasLayer, keras.Model):
         wanted = tuple(self.inputs[0].shape[1:])
         if getattr(inputs.shape, "rank", 0) is not None:  # TensorFlow may leave even that open
             given = tuple(inputs.shape[1:])
-            if wanted == given or None in (*wanted, *given) or math.prod(wanted) != math.prod(given):
+            if wanted == given or not _as_many(given, wanted):
                 return inputs
+        return keras.ops.reshape(inputs, (-1, *wanted)) if self._begins_with_reshape() else inputs
+
+    def _begins_with_reshape(self) -> bool:
         first = self.inputs[0]._keras_history.operation._outbound_nodes
-        reshapes = all(getattr(node.operation, "function", "") == "reshape" for node in first)
-        return keras.ops.reshape(inputs, (-1, *wanted)) if reshapes else inputs
+        return len(self.inputs) == 1 and all(getattr(node.operation, "function", "") == "reshape" for node in first)
 
     def _check(self, x: Any) -> None:
         arrays = list(x) if isinstance(x, list | tuple) else [x]
@@ -201,28 +122,6 @@ def _check_shape(tensor: Any, given: Any) -> None:
         raise UsageError(f"layer {names} takes an input of shape {wanted} (None: any size). Received: {shape}")
 
 
-def _names(given: Any) -> list[Any]:
-    return [given] if isinstance(given, str) or not isinstance(given, list | tuple) else list(given)
-
-
-def _above(tensors: Sequence[Any], from_inputs: bool = False) -> Iterator[Any]:
-    """All nodes of the graph that tensors are computed from; those nearest to the inputs first, if asked for."""
-    seen: dict[int, Any] = {}
-    stack = list(tensors)
-    while stack:
-        history = stack.pop()._keras_history
-        node = history.operation._inbound_nodes[history.node_index]
-        if id(node) not in seen:
-            seen[id(node)] = node
-            stack += node.input_tensors
-    return reversed(seen.values()) if from_inputs else iter(seen.values())
-
-
-def _as_rdd(predicted: Any) -> Any:
-    """Arrays as an RDD of rows, where Spark runs; anything else as it is."""
-    running = session.running()
-    spark = None if running is None else running.spark
-    if spark is None or not hasattr(spark, "sparkContext") or not isinstance(predicted, np.ndarray | list | tuple):
-        return predicted
-    rows = list(predicted) if isinstance(predicted, np.ndarray) else [list(row) for row in zip(*predicted, strict=True)]
-    return spark.sparkContext.parallelize(rows)
+def _as_many(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether two shapes, known in full, hold as many numbers."""
+    return None not in (*wanted, *found) and math.prod(wanted) == math.prod(found)  # type: ignore[type-var]

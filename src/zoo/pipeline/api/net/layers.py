@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
+from zoo.pipeline.api.keras.layers.channels import ChannelsFirst
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net.operations import FUNCTIONS, reshaped
 
@@ -67,32 +68,13 @@ class Operation(ZooKerasLayer, keras.layers.Layer):
         return {**super().get_config(), "function": self.function, "arguments": self.arguments}
 
 
-class _ChannelsFirst:
-    """Mixed into a convolution: TensorFlow computes it with the channels last, between two transpositions.
-
-    That is faster on CPUs than what it does with the channels first, which it can do with oneDNN only; and Keras 3.15
-    adds the bias along the wrong axis there where images are as wide as they have channels.
-    """
-
-    def call(self, inputs: Any) -> Any:
-        if self.data_format == "channels_last" or keras.backend.backend() != "tensorflow":  # type: ignore[attr-defined]
-            return super().call(inputs)  # type: ignore[misc]
-        axes = range(2, len(inputs.shape))
-        self.data_format = "channels_last"
-        try:
-            result = super().call(ops.transpose(inputs, (0, *axes, 1)))  # type: ignore[misc]
-        finally:
-            self.data_format = "channels_first"
-        return ops.transpose(result, (0, len(axes) + 1, *range(1, len(axes) + 1)))
-
-
 @_register
-class ImageConvolution(_ChannelsFirst, ZooKerasLayer, keras.layers.Conv2D):
+class ImageConvolution(ChannelsFirst, ZooKerasLayer, keras.layers.Conv2D):
     """`keras.layers.Conv2D`."""
 
 
 @_register
-class VolumeConvolution(_ChannelsFirst, ZooKerasLayer, keras.layers.Conv3D):
+class VolumeConvolution(ChannelsFirst, ZooKerasLayer, keras.layers.Conv3D):
     """`keras.layers.Conv3D`."""
 
 
@@ -188,9 +170,3 @@ class GraphCell(ZooKerasLayer, keras.layers.Wrapper):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "state_size": self.state_size}
-
-
-@keras.saving.register_keras_serializable("zoo", "bigdl_hard_sigmoid")
-def hard_sigmoid(x: Any) -> Any:
-    """BigDL's: ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 is another."""
-    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)

@@ -11,8 +11,9 @@ from typing import Any
 
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.graphs import keras_name
 from zoo.pipeline.api.library import library
-from zoo.pipeline.api.net.assembly import Assembly, keras_name
+from zoo.pipeline.api.net.assembly import Assembly
 from zoo.pipeline.api.net.bigdl_file import read_module
 from zoo.pipeline.api.net.entries import input_shape
 from zoo.pipeline.api.net.graph_net import GraphNet

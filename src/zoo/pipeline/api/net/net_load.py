@@ -13,8 +13,10 @@ from zoo.engine import storage
 from zoo.engine.errors import UsageError
 
 if TYPE_CHECKING:
+    from zoo.orca.learn.tf.net import TFNet
     from zoo.pipeline.api.net.computing import ComputingNet
     from zoo.pipeline.api.net.graph_net import GraphNet
+    from zoo.pipeline.api.net.torch_net import TorchNet
 
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF"
 
@@ -37,7 +39,6 @@ class Net:
             start = bytes(file.read(4))
         if start not in (_ZIP, _HDF5):
             return Net.load_bigdl(model_path, weight_path)
-        import zoo.pipeline.api.net.graph_net  # noqa: F401  the classes that a file of a GraphNet names
         from zoo.pipeline.api.keras.models import load_model
 
         return load_model(model_path, weight_path)
@@ -80,18 +81,17 @@ class Net:
         return keras_files.load(json_path, hdf5_path, by_name)
 
     @staticmethod
-    def load_torch(path: str) -> ComputingNet:
-        """A module of TorchScript (``torch.jit.save``), which predicts.
+    def load_torch(path: str) -> TorchNet:
+        """A module of TorchScript (``torch.jit.save``), as a layer of BigDL: it predicts, and can be trained.
 
         Pickled modules and exported programs are refused: reading them may run code that is in the file.
 
         Raises:
             UsageError: another file.
         """
-        from zoo.engine.frameworks.torch.programs import TorchProgram
-        from zoo.pipeline.api.net.computing import ComputingNet
+        from zoo.pipeline.api.net.torch_net import TorchNet
 
-        return ComputingNet(TorchProgram(path))
+        return TorchNet(path)
 
     @staticmethod
     def load_tf(
@@ -100,8 +100,8 @@ class Net:
         outputs: Sequence[str] | None = None,
         tag: str = "serve",
         signature: str = "serving_default",
-    ) -> ComputingNet:
-        """A SavedModel or frozen graph of TensorFlow, which predicts.
+    ) -> TFNet:
+        """A SavedModel or frozen graph of TensorFlow, which computes: alone, in an `NNModel`, or below other layers.
 
         Args:
             path: directory of a SavedModel, or of ``export_tf``, or a ``.pb`` file.
@@ -113,11 +113,9 @@ class Net:
         Raises:
             UsageError: nothing of that kind there; no such tag, signature or tensor.
         """
-        from zoo.engine.frameworks.graph.saved import SavedGraph
-        from zoo.pipeline.api.net.computing import ComputingNet
+        from zoo.orca.learn.tf.net import TFNet
 
-        graph = SavedGraph(path, inputs, outputs, tag, signature)
-        return ComputingNet(graph, len(graph.inputs))
+        return TFNet.of_file(path, inputs, outputs, tag, signature)
 
     @staticmethod
     def load_onnx(path: str, threads: int = 0) -> ComputingNet:

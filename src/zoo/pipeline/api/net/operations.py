@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.layers.converters import hard_sigmoid
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net import windows
 
@@ -187,7 +188,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "tanh": lambda x: ops.tanh(x),
     "sigmoid": lambda x: ops.sigmoid(x),
     "log_sigmoid": lambda x: ops.log_sigmoid(x),
-    "hard_sigmoid": lambda x: ops.clip(0.2 * x + 0.5, 0.0, 1.0),
+    "hard_sigmoid": hard_sigmoid,
     "soft_plus": lambda x, beta=1.0: ops.softplus(beta * x) / beta,
     "soft_sign": lambda x: ops.softsign(x),
     "soft_shrink": soft_shrink,

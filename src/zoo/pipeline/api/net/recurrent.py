@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.layers.converters import hard_sigmoid
 from zoo.pipeline.api.library import library
-from zoo.pipeline.api.net.layers import GraphCell, OverTime, hard_sigmoid
+from zoo.pipeline.api.net.layers import GraphCell, OverTime
 from zoo.pipeline.api.net.modules import Module
 from zoo.pipeline.api.net.steps import Step, operation
 from zoo.pipeline.api.net.weighted import linear_step
@@ -64,26 +65,25 @@ def _activation(cell: Module, attribute: str, otherwise: str) -> Any:
 def _lstm(cell: Module) -> Step:
     weight, bias = _input_part(cell)
     (hidden,) = _hidden_part(cell)
-    units = hidden.shape[1]
-    order = np.arange(4 * units).reshape(4, units)[[0, 2, 1, 3]].ravel()
-    make = partial(
-        keras.layers.LSTM, units, _activation(cell, "activation", "Tanh"),
-        _activation(cell, "innerActivation", "Sigmoid"), unit_forget_bias=False, return_sequences=True,
-    )  # fmt: skip
-    return Step(make, [weight[order].T, hidden[order].T, bias[order]])
+    return _gated(cell, keras.layers.LSTM, [weight, hidden, bias], [0, 2, 1, 3], unit_forget_bias=False)
 
 
 def _gru(cell: Module) -> Step:
     weight, bias = _input_part(cell)
     gates, new = sorted(_hidden_part(cell), key=len, reverse=True)
-    units = new.shape[1]
-    order = np.arange(3 * units).reshape(3, units)[[1, 0, 2]].ravel()
-    hidden = np.concatenate([gates, new])
+    weights = [weight, np.concatenate([gates, new]), bias]
+    return _gated(cell, keras.layers.GRU, weights, [1, 0, 2], reset_after=False)
+
+
+def _gated(cell: Module, layer: Any, weights: Sequence[np.ndarray], order: Sequence[int], **words: Any) -> Step:
+    """A layer of Keras whose gates are BigDL's in another order."""
+    units = weights[1].shape[1]
+    rows = np.arange(len(order) * units).reshape(-1, units)[list(order)].ravel()
     make = partial(
-        keras.layers.GRU, units, _activation(cell, "activation", "Tanh"),
-        _activation(cell, "innerActivation", "Sigmoid"), return_sequences=True, reset_after=False,
+        layer, units, _activation(cell, "activation", "Tanh"), _activation(cell, "innerActivation", "Sigmoid"),
+        return_sequences=True, **words,
     )  # fmt: skip
-    return Step(make, [weight[order].T, hidden[order].T, bias[order]])
+    return Step(make, [array[rows].T for array in weights])
 
 
 def _simple(cell: Module) -> Step:

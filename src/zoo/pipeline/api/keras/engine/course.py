@@ -6,8 +6,10 @@ Leaves: the work (zoo.orca.learn.keras_estimator), what data are (zoo.engine.dat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ class Course:
     """How one model is trained. It is made anew by `compile`, but keeps what the setters said.
 
     Args:
-        model: a Keras model.
+        model: a `KerasNet`.
         optimizer: of `zoo.engine.optim`, in place of the compiled one; else None.
         metrics: of the engine, of Keras, or ``"loss"``, in the order of `evaluate`.
     """
@@ -34,7 +36,7 @@ class Course:
     def __init__(self, model: Any, optimizer: Optimizer | None = None, metrics: Any = ()) -> None:
         self._model = model
         self.optimizer = optimizer
-        self.metrics = tuple(metrics)
+        self.metrics = _told_apart(metrics)
         self._settings: dict[str, Callable[[KerasEstimator], None]] = {}
         self._model_dir: str | None = None
         self._estimator: KerasEstimator | None = None
@@ -60,9 +62,9 @@ class Course:
     def estimator(self) -> KerasEstimator:
         """The estimator of the model, made when it is first needed."""
         if self._estimator is None:
-            own = [one for one in self.metrics if one != LOSS and not _of_keras(one)]
+            own = {one.name: one for one in self.metrics if one != LOSS and not _of_keras(one)}
             self._estimator = make_estimator(
-                self._model, metrics=own, model_dir=self._model_dir, optimizer=self.optimizer
+                self._model, metrics=[*own.values()], model_dir=self._model_dir, optimizer=self.optimizer
             )
             for tell in self._settings.values():
                 tell(self._estimator)
@@ -79,14 +81,14 @@ class Course:
         """The values of the metrics in their order; the loss alone where there are none."""
         self._check_compiled()
         with _place(distributed):
+            self._check_shapes(data, words)
             found = self.estimator.evaluate(data, **words)
-        asked = self.metrics or (LOSS,)
-        own = [name for name in found if name != LOSS][-sum(one != LOSS and not _of_keras(one) for one in asked) :]
-        values = iter(found[name] for name in own)
-        return [found[LOSS] if one == LOSS else found[one.name] if _of_keras(one) else next(values) for one in asked]
+        return [found[LOSS if one == LOSS else one.name] for one in self.metrics or (LOSS,)]
 
     def predict(self, data: Any, distributed: bool, **words: Any) -> Any:
         """The outputs; of arrays on the cluster an RDD with one for each row."""
+        if problems := _inputs_differ(self._model, data):
+            raise UsageError.listing(problems)
         with _place(distributed):
             found = self.estimator.predict(data, **words)
             return as_rdd(found) if distributed and _are_arrays(found) else found
@@ -97,6 +99,8 @@ class Course:
 
     def _check_shapes(self, data: Any, words: dict[str, Any]) -> None:
         """Refuses labels that the loss does not take, and inputs that the model does not, before anything starts."""
+        if isinstance(data, tuple) and (found := _inputs_differ(self._model, data[0])):
+            raise UsageError.listing(found)
         given = {name: words[name] for name in ("feature_cols", "label_cols") if name in words}
         schema = self.estimator.data_schema(data, **given)
         loss, model = self._model.loss, self._model
@@ -106,10 +110,12 @@ class Course:
         problems = [
             f"the model's input {number} has the shape {wanted}, without the batch, and the data have {spec}."
             for number, (wanted, spec) in enumerate(zip(inputs, schema, strict=False))
-            if not _may_be(spec.shape, wanted)
+            if not model.fits(spec.shape, wanted)
         ]
         if isinstance(loss, LossFunction) and len(outputs) == 1:
             problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
+            if isinstance(data, tuple) and isinstance(data[1], np.ndarray) and not problems:
+                problems += filter(None, [loss.check_values(data[1], outputs[0])])
         if problems:
             raise UsageError.listing(problems)
 
@@ -153,6 +159,30 @@ def classes(predicted: Any, zero_based: bool) -> Any:
     return np.array([of_row(row) for row in predicted], np.int64)
 
 
+def _told_apart(metrics: Iterable[Any]) -> tuple[Any, ...]:
+    """Metrics with names of their own, by which their values are found; of equal ones all have the same."""
+    held: dict[str, Any] = {}
+    found = []
+    for one in metrics:
+        if one == LOSS or _of_keras(one):
+            found.append(one)
+            continue
+        numbered = (one if n == 1 else replace(one, name=f"{one.name}_{n}") for n in itertools.count(1))
+        own = next(named for named in numbered if held.setdefault(named.name, named) == named)
+        found.append(own)
+    return tuple(found)
+
+
+def may_be(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
+    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
+    return any(
+        len(shape) == len(wanted)
+        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
+        for shape in shapes
+    )
+
+
 def _cut(arrays: Any, rows: slice) -> Any:
     return [one[rows] for one in arrays] if isinstance(arrays, list | tuple) else arrays[rows]
 
@@ -166,18 +196,30 @@ def _of_keras(metric: Any) -> bool:
 
 
 def _are_arrays(found: Any) -> bool:
-    return isinstance(found, np.ndarray) or (isinstance(found, list) and all(isinstance(a, np.ndarray) for a in found))
+    return isinstance(found, np.ndarray) or (
+        isinstance(found, list | tuple) and all(isinstance(a, np.ndarray) for a in found)
+    )
 
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
     return [tuple(tensor.shape)[1:] for tensor in tensors or ()]
 
 
-def _may_be(found: Any, wanted: tuple[int | None, ...]) -> bool:
-    """Whether data of a shape may be an input, one entry more or less at the end aside, as Keras has it."""
-    shapes = (tuple(found), (*found, 1), tuple(found)[:-1] if tuple(found)[-1:] == (1,) else tuple(found))
-    return any(
-        len(shape) == len(wanted)
-        and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
-        for shape in shapes
-    )
+def _inputs_differ(model: Any, x: Any) -> list[str]:
+    """Why arrays are no inputs of a model whose shapes are known; nothing of other data."""
+    arrays = list(x) if isinstance(x, list | tuple) else [x]
+    inputs = _shapes(getattr(model, "inputs", None)) if model.built else []
+    if not inputs or not all(isinstance(one, np.ndarray) and one.ndim for one in arrays):
+        return []
+    if len(arrays) != len(inputs):
+        told = ", ".join(str(shape) for shape in inputs)
+        return [
+            f"the model '{model.name}' has {len(inputs)} inputs, of the shapes {told} without the batch. "
+            f"Received: {len(arrays)} arrays"
+        ]
+    return [
+        f"input {number} of the model '{model.name}' has the shape {wanted}, without the batch. Received: an array "
+        f"{array.shape}, whose rows have {array.shape[1:]}"
+        for number, (wanted, array) in enumerate(zip(inputs, arrays, strict=True))
+        if not model.fits(array.shape[1:], wanted)
+    ]

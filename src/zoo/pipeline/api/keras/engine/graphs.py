@@ -6,11 +6,13 @@ Leaves: models (topology), writing event files (zoo.engine.events.tensorboard).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
 
 
 def nodes_of(model: Any) -> list[Any]:
@@ -18,34 +20,62 @@ def nodes_of(model: Any) -> list[Any]:
     return [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
 
 
-def tensor_named(model: Any, name: str) -> Any:
+def keras_name(name: str) -> str:
+    """The name of a layer in Keras and its backends, which allow fewer characters: no ``/``, no ``.``."""
+    fitting = re.sub(r"[^A-Za-z0-9_\-]", "_", name.replace("/", "-"))
+    return fitting if fitting[:1].isalnum() else f"layer{fitting}"
+
+
+def listed(asked: Any) -> list[Any]:
+    """One name, layer or variable, or several, as a list."""
+    return list(asked) if isinstance(asked, list | tuple) else [asked]
+
+
+def among(known: Mapping[str, T], asked: Any) -> T:
+    """What belongs to a layer.
+
+    Args:
+        known: by the layers' names.
+        asked: the layer's name, as it is or as it was before `keras_name`; or the layer; or its output.
+
+    Raises:
+        UsageError: none of that name.
+    """
+    made_by = getattr(getattr(asked, "node", asked), "_keras_history", None)
+    name = asked if isinstance(asked, str) else (made_by.operation if made_by else asked).name
+    for spelling in (name, keras_name(name)):
+        if spelling in known:
+            return known[spelling]
+    raise unknown(name, known)
+
+
+def tensor_named(model: Any, name: Any) -> Any:
     """The output of a layer of the graph, that of its last use where it has several.
+
+    Args:
+        model: a functional model.
+        name: as in `among`.
 
     Raises:
         UsageError: no layer has that name.
     """
-    found = [node for node in nodes_of(model) if node.operation.name == name]
-    if not found:
-        raise unknown(name, [node.operation.name for node in nodes_of(model)])
-    outputs = found[-1].outputs
+    outputs = among({node.operation.name: node for node in nodes_of(model)}, name).outputs
     return outputs[0] if len(outputs) == 1 else list(outputs)
 
 
 def unknown(name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that no layer has."""
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return UsageError(f"the model has no layer '{name}'.{hint}\n  Layers: {', '.join(names)}")
+    return UsageError(f"the model has no layer '{name}'.{did_you_mean(str(name), names)}\n  Layers: {', '.join(names)}")
 
 
-def upstream(model: Any, names: Sequence[str]) -> list[Any]:
-    """The layers named, and all that their inputs come through.
+def upstream(model: Any, names: Any) -> list[Any]:
+    """The layers named, and all that their inputs come through; names as in `among`, one or several.
 
     Raises:
         UsageError: no layer has such a name.
     """
-    tensors = [one for name in names for one in _flat(tensor_named(model, name))]
+    tensors = [one for name in listed(names) for one in listed(tensor_named(model, name))]
     own = {id(node) for node in nodes_of(model)}
     found: dict[int, Any] = {}
     stack = [tensor._keras_history for tensor in tensors]
@@ -57,6 +87,18 @@ def upstream(model: Any, names: Sequence[str]) -> list[Any]:
         found[id(node)] = node
         stack.extend(tensor._keras_history for tensor in node.input_tensors)
     return list({id(node.operation): node.operation for node in found.values()}.values())
+
+
+def ending_at(model: Any, names: Any) -> tuple[Any, Any]:
+    """The inputs and outputs of the part of a graph that ends at the layers named: tensors, or lists of them.
+
+    Raises:
+        UsageError: no layer has such a name.
+    """
+    tensors = [one for name in listed(names) for one in listed(tensor_named(model, name))]
+    needed = {id(layer) for layer in upstream(model, names)}
+    inputs = [tensor for tensor in model.inputs if id(tensor._keras_history.operation) in needed]
+    return _alone(inputs), _alone(tensors)
 
 
 def drawn(model: Any) -> Iterator[tuple[str, str, list[str]]]:
@@ -72,5 +114,5 @@ def drawn(model: Any) -> Iterator[tuple[str, str, list[str]]]:
         yield names[id(node)], type(node.operation).__name__, taken
 
 
-def _flat(tensors: Any) -> list[Any]:
-    return list(tensors) if isinstance(tensors, list) else [tensors]
+def _alone(tensors: list[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors

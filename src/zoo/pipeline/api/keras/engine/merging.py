@@ -6,12 +6,13 @@ Leaves: graphs (topology).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from zoo.engine.errors import UsageError
+import numpy as np
+
+from zoo.engine.errors import UsageError, did_you_mean
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.library import library
 
@@ -70,9 +71,7 @@ class Merge(ZooKerasLayer, keras.layers.Layer):
     ) -> None:  # fmt: skip
         super().__init__(**words)
         if mode not in KNOWN:
-            near = difflib.get_close_matches(str(mode), KNOWN, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"merge has no mode {mode!r}.{hint} Known: {', '.join(KNOWN)}")
+            raise UsageError(f"merge has no mode {mode!r}.{did_you_mean(str(mode), KNOWN)} Known: {', '.join(KNOWN)}")
         self.mode, self.concat_axis = mode, concat_axis
         self.branches = [
             keras.saving.deserialize_keras_object(one) if isinstance(one, dict) else one for one in layers or ()
@@ -103,6 +102,23 @@ class Merge(ZooKerasLayer, keras.layers.Layer):
         if self.mode in ("dot", "cos") and any(len(shape) != 1 for shape in shapes):
             raise UsageError(f"Merge '{self.name}' of mode '{self.mode}' takes inputs (rows, n). Received: {shapes}")
         return MODES[self.mode](tensors)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Those of its layers in turn, in BigDL's layout."""
+        return [array for branch in self.branches for array in branch.get_weights()]
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Takes what `get_weights` gives.
+
+        Raises:
+            UsageError: another number of arrays.
+        """
+        left, sizes = list(weights), [len(branch.get_weights()) for branch in self.branches]
+        if sum(sizes) != len(left):
+            raise UsageError(f"Merge '{self.name}' has {sum(sizes)} arrays of weights. Received: {len(left)}")
+        for branch, size in zip(self.branches, sizes, strict=True):
+            branch.set_weights(left[:size])
+            left = left[size:]
 
     def get_config(self) -> dict[str, Any]:
         """For Keras' files."""

@@ -18,7 +18,7 @@ from zoo.engine.frameworks.keras import files
 from zoo.engine.frameworks.keras.optim import build_optimizer
 from zoo.engine.optim import Optimizer
 from zoo.pipeline.api.keras.engine import graphs
-from zoo.pipeline.api.keras.engine.course import Course, classes, paired, split
+from zoo.pipeline.api.keras.engine.course import Course, classes, may_be, paired, split
 from zoo.pipeline.api.keras.engine.descriptions import described, made
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.keras.engine.merging import Merge, merge
@@ -108,7 +108,7 @@ class KerasNet(ZooKerasLayer):
         metrics = [next(left) if one is None else one for one in asked]
         optimizer = words.pop("optimizer")
         self.compile(made(ours.get("optimizer")) or optimizer, words.pop("loss"), metrics, **words)
-        if self.built:  # type: ignore[attr-defined]
+        if self.built and self._course.optimizer is None:  # type: ignore[attr-defined]  # else ours has the memory
             self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
 
     def fit(
@@ -214,6 +214,22 @@ class KerasNet(ZooKerasLayer):
 
     # --- layers ------------------------------------------------------------------------------------------------------
 
+    def get_input_shape(self) -> Any:
+        """Of one row with the batch, which is None; a list of several inputs'.
+
+        Raises:
+            UsageError: it is not known yet.
+        """
+        return _shapes_of(self, "inputs")
+
+    def get_output_shape(self) -> Any:
+        """Likewise of the outputs."""
+        return _shapes_of(self, "outputs")
+
+    def fits(self, found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+        """Whether rows of the shape `found` may be an input of the shape `wanted`, both without the batch."""
+        return may_be(found, wanted)
+
     def is_built(self) -> bool:
         """Whether the shapes of all weights are known."""
         return bool(self.built)  # type: ignore[attr-defined]
@@ -222,17 +238,14 @@ class KerasNet(ZooKerasLayer):
         """The layers, those of models inside the model among them; with the models too, if asked."""
         found: list[Any] = [self] if include_container else []
         for layer in self.layers:  # type: ignore[attr-defined]
-            if isinstance(layer, KerasNet):
-                found += layer.flattened_layers(include_container)
-            else:
-                found.append(layer)
+            found += _flattened(layer, include_container)
         return found
 
-    def freeze(self, names: Sequence[str] | str | None = None) -> Any:
+    def freeze(self, names: Any = None) -> Any:
         """Keeps the weights of the layers named, or of all, as they are in training."""
         return self._set_trainable(names, False)
 
-    def unfreeze(self, names: Sequence[str] | str | None = None) -> Any:
+    def unfreeze(self, names: Any = None) -> Any:
         """Trains the layers named, or all, again."""
         return self._set_trainable(names, True)
 
@@ -258,12 +271,12 @@ class KerasNet(ZooKerasLayer):
         """Prints the layers, the shapes of their outputs, and how many weights they have.
 
         Args:
-            line_length: of a line, in characters; no longer than the terminal is wide, where its end would be cut off.
+            line_length: of a line, in characters; a narrower terminal has shorter ones.
             positions: where columns end, as shares of it; by default those of Keras.
             **words: further arguments of ``keras.Model.summary``.
         """
-        shown = min(line_length, shutil.get_terminal_size().columns)
-        super().summary(line_length=shown, positions=positions, **words)  # type: ignore[misc]
+        width = min(line_length, shutil.get_terminal_size().columns)  # what is beyond, Keras would cut off
+        super().summary(line_length=width, positions=positions, **words)  # type: ignore[misc]
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -276,8 +289,13 @@ class KerasNet(ZooKerasLayer):
             over_write: whether files there may be replaced.
 
         Raises:
-            UsageError: there is a file already.
+            UsageError: there is a file already; an HDF5 file, which holds weights only.
         """
+        if path.endswith((".h5", ".hdf5")):
+            raise UsageError(
+                f"a whole model is kept as a .keras file. Received: {path!r}. For weights alone in HDF5: "
+                "save_model('model.keras', weight_path='weights.h5')."
+            )
         written = files.save_model(self, path, overwrite=over_write)
         if weight_path is not None:
             files.save_weights(self, weight_path, overwrite=over_write)
@@ -316,17 +334,49 @@ class KerasNet(ZooKerasLayer):
         found: Course = self.__dict__["_zoo_course"]
         return found
 
-    def _set_trainable(self, names: Sequence[str] | str | None, trainable: bool) -> Any:
-        layers = {layer.name: layer for layer in self.flattened_layers()}
-        asked = list(layers) if names is None else [names] if isinstance(names, str) else list(names)
-        for name in asked:
-            if name not in layers:
-                raise graphs.unknown(name, layers)
+    def _set_trainable(self, names: Any, trainable: bool) -> Any:
+        if names is None:
+            for layer in self.flattened_layers(include_container=trainable):
+                layer.trainable = trainable
+            return self
+        layers = {layer.name: layer for layer in self.flattened_layers(include_container=True) if layer is not self}
+        asked = [graphs.among(layers, name) for name in graphs.listed(names)]
         if trainable:
-            self.trainable = True if names is None else self.trainable  # type: ignore[has-type]
-        for name in asked:
-            layers[name].trainable = trainable
+            _open([self, *layers.values()])
+        for layer in asked:
+            layer.trainable = trainable
         return self
+
+
+def _flattened(layer: Any, include_container: bool) -> list[Any]:
+    """A layer; of a model, and of a `Merge` of models, those in it."""
+    if isinstance(layer, KerasNet):
+        return layer.flattened_layers(include_container)
+    branches = getattr(layer, "branches", None)
+    if not branches:
+        return [layer]
+    inner = [one for branch in branches for one in _flattened(branch, include_container)]
+    return [layer, *inner] if include_container else inner
+
+
+def _open(layers: Sequence[Any]) -> None:
+    """Has models that were frozen as a whole train again, and the layers in them be as they were."""
+    whole = [layer for layer in layers if isinstance(layer, KerasNet) or getattr(layer, "branches", None)]
+    alone = [(layer, layer.trainable) for layer in layers if layer not in whole]
+    for layer in whole:
+        layer.trainable = True
+    for layer, value in alone:
+        layer.trainable = value
+
+
+def _shapes_of(model: Any, ends: str) -> Any:
+    tensors = getattr(model, ends, None) if model.built else None
+    if not tensors:
+        raise UsageError(
+            f"the shapes of the model '{model.name}' are not known yet. Give its first layer an input_shape."
+        )
+    shapes = [(None, *tensor.shape[1:]) for tensor in tensors]
+    return shapes[0] if len(shapes) == 1 else shapes
 
 
 def _output_shape(model: Any) -> tuple[int | None, ...] | None:

@@ -1,12 +1,11 @@
-"""Words that a program gives and that nobody knows."""
+"""Words and values that a program gives and that nobody knows."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import UsageError, did_you_mean
 
 
 class Unsupported(UsageError, TypeError):
@@ -22,7 +21,23 @@ class Unsupported(UsageError, TypeError):
             known: the names that there are.
         """
         names = sorted(known)
-        near = difflib.get_close_matches(given.lower(), names, n=1) if isinstance(given, str) else []
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(given.lower(), names) if isinstance(given, str) else ""
+        hint = f" It is a class: give {given.__name__}()." if isinstance(given, type) else hint
         told = given if isinstance(given, str) else repr(given)
         return cls(f"Unsupported {kind}: {told}.{hint}\n  Known names: {', '.join(names)}")
+
+
+def refuse(expected: str, received: Any) -> UsageError:
+    """A value of an argument that is none; the argument's name goes before it."""
+    return UsageError(f"must be {expected}. Received: {received!r}")
+
+
+def by_name(value: str, known: Mapping[str, Any]) -> Any:
+    """What a name stands for.
+
+    Raises:
+        UsageError: it is not known; as `refuse`, with the nearest name and all names.
+    """
+    if value in known:
+        return known[value]
+    raise UsageError(f"must be one of {', '.join(sorted(known))}.{did_you_mean(value, known)} Received: {value!r}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zoo.pipeline.api.keras.layers import converters as to
+from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers.axes import axis_of
 from zoo.pipeline.api.keras.layers.words import Layer, Renamed, Spelt, Word, keras, layers
 
@@ -46,7 +46,7 @@ class SReLU(Spelt, Layer):
     arguments = {"t_left_init": "zero", "a_left_init": "glorot_uniform", "t_right_init": "glorot_uniform",
                  "a_right_init": "one", "shared_axes": None}  # fmt: skip
     words = dict.fromkeys(
-        ("t_left_init", "a_left_init", "t_right_init", "a_right_init"), Word("initializer", to.initializer)
+        ("t_left_init", "a_left_init", "t_right_init", "a_right_init"), Word("initializer", initializer)
     )
 
     def build(self, input_shape: Sequence[int]) -> None:

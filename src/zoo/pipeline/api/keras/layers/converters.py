@@ -1,17 +1,17 @@
 """Values of Keras 1 arguments as Keras 3 takes them; each refuses what it cannot take.
 
-Owns: orderings, borders, sizes, initial values, regularizers, activations.
-Leaves: which argument has which converter (words).
+Owns: orderings, borders, sizes, activations.
+Leaves: initial values (initializations), penalties (regularizers), which argument has which converter (words).
 """
 
 from __future__ import annotations
 
-import difflib
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.words import by_name, refuse
 from zoo.pipeline.api.library import library
 
 keras = library()
@@ -34,11 +34,6 @@ def softmin(x: Any) -> Any:
 
 
 _ACTIVATIONS = {"hard_sigmoid": hard_sigmoid, "softmin": softmin}
-
-
-def refuse(expected: str, received: Any) -> UsageError:
-    """A value of an argument that is none."""
-    return UsageError(f"must be {expected}. Received: {received!r}")
 
 
 def ordering(value: Any) -> str:
@@ -121,50 +116,6 @@ def rate(value: Any) -> float:
     return float(value)
 
 
-def _scaled(kind: str, **words: float) -> Callable[[], Any]:
-    return lambda: getattr(keras.initializers, kind)(**words)
-
-
-_INITIALIZERS = {
-    "zero": _scaled("Zeros"),
-    "one": _scaled("Ones"),
-    "uniform": _scaled("RandomUniform", minval=-0.05, maxval=0.05),
-    "normal": _scaled("RandomNormal", stddev=0.05),
-    "gaussian": _scaled("RandomNormal", stddev=0.05),
-    "identity": _scaled("Identity"),
-    "orthogonal": _scaled("Orthogonal", gain=1.1),
-    "xavier": _scaled("GlorotUniform"),
-} | {
-    name: _scaled("".join(word.title() for word in name.split("_")))
-    for name in ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal",
-                 "zeros", "ones", "random_uniform", "random_normal", "truncated_normal")
-}  # fmt: skip
-
-
-def initializer(value: Any) -> Any:
-    """By Keras 1's names and scales; or an initializer of Keras; or any function of a shape."""
-    if isinstance(value, str):
-        return _by_name(value, _INITIALIZERS)()
-    if isinstance(value, keras.initializers.Initializer) or callable(value):
-        return value
-    raise refuse("a name, an initializer of Keras, or a function of a shape", value)
-
-
-def regularizer(value: Any) -> Any:
-    """Of Keras, or of BigDL (its attributes `l1` and `l2` count), or a function of a tensor, or 'l1', 'l2', 'l1l2'."""
-    if value is None or isinstance(value, keras.regularizers.Regularizer):
-        return value
-    if isinstance(value, str):
-        return _by_name(value, {"l1": keras.regularizers.L1, "l2": keras.regularizers.L2,
-                                "l1l2": keras.regularizers.L1L2})()  # fmt: skip
-    if hasattr(value, "l1") or hasattr(value, "l2"):
-        # BigDL adds l2 * w to the gradient, Keras 2 * l2 * w.
-        return keras.regularizers.L1L2(float(getattr(value, "l1", 0) or 0), float(getattr(value, "l2", 0) or 0) / 2)
-    if callable(value):
-        return value
-    raise refuse("a regularizer, as zoo.pipeline.api.keras.regularizers.l2(0.01)", value)
-
-
 def activation(value: Any) -> Any:
     """By name, where 'hard_sigmoid' is Keras 1's; or a function of a tensor."""
     if value is None or callable(value):
@@ -173,7 +124,7 @@ def activation(value: Any) -> Any:
         known = {name: getattr(keras.activations, name) for name in dir(keras.activations) if name[0] in _LOWER}
         for name in ("get", "serialize", "deserialize"):
             del known[name]
-        return _by_name(value, known | _ACTIVATIONS)
+        return by_name(value, known | _ACTIVATIONS)
     raise refuse("the name of an activation, or a function of a tensor", value)
 
 
@@ -185,15 +136,3 @@ def inner_layer(value: Any) -> Any:
     if not isinstance(value, keras.layers.Layer):
         raise refuse("a layer", value)
     return value
-
-
-def _by_name(value: str, known: dict[str, Any]) -> Any:
-    if value in known:
-        return known[value]
-    near = difflib.get_close_matches(value, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"must be one of {_listed(known)}.{hint} Received: {value!r}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers import converters as to
 from zoo.pipeline.api.keras.layers.axes import channels_axis, spatial
+from zoo.pipeline.api.keras.layers.channels import ChannelsFirst
 from zoo.pipeline.api.keras.layers.core import within_limits
 from zoo.pipeline.api.keras.layers.layouts import Arrays, KernelLayout, LineKernelLayout, PlainKernelLayout
 from zoo.pipeline.api.keras.layers.padding import Padded, pads
@@ -64,24 +66,6 @@ class AtrousConvolution1D(LineKernelLayout, Renamed, layers.Conv1D):
     arguments = {**_LINE, "activation": None, "border_mode": "valid", "subsample_length": 1, "atrous_rate": 1,
                  **_WEIGHTED}  # fmt: skip
     axes = SEQUENCE
-
-
-class ChannelsFirst:
-    """Mixed into a convolution of Keras: adds the bias where Keras on TensorFlow adds it to the wrong axis.
-
-    Its `ops.add` takes a bias for one of the last axis wherever that has as many entries as there are filters.
-    """
-
-    def call(self, inputs: Any) -> Any:
-        shape = super().compute_output_shape(inputs.shape)  # type: ignore[misc]
-        if self.data_format == "channels_last" or not self.use_bias or shape[-1] != self.filters:  # type: ignore[attr-defined]
-            return super().call(inputs)  # type: ignore[misc]
-        outputs = self.convolved(inputs) + ops.reshape(self.bias, (-1, *(1,) * self.rank))  # type: ignore[attr-defined]
-        return self.activation(outputs) if self.activation else outputs  # type: ignore[attr-defined]
-
-    def convolved(self, inputs: Any) -> Any:
-        """Without bias and activation."""
-        return self.convolution_op(inputs, self.kernel)  # type: ignore[attr-defined]
 
 
 class Convolution2D(KernelLayout, Padded, ChannelsFirst, Renamed, layers.Conv2D):
@@ -183,9 +167,9 @@ class Deconvolution2D(KernelLayout, ChannelsFirst, Renamed, layers.Conv2DTranspo
             further.append(more)
         return further
 
-    def convolved(self, inputs: Any) -> Any:
+    def convolved(self, inputs: Any, data_format: str) -> Any:
         return ops.conv_transpose(
-            inputs, self.kernel, list(self.strides), self.padding, self.output_padding, self.data_format
+            inputs, self.kernel, list(self.strides), self.padding, self.output_padding, data_format
         )
 
     def compute_output_shape(self, input_shape: Sequence[int]) -> tuple[int | None, ...]:
@@ -204,16 +188,16 @@ class SeparableConvolution2D(ChannelsFirst, Renamed, layers.SeparableConv2D):
 
     arguments = {**_IMAGE, "depth_multiplier": 1, "dim_ordering": "th", "depthwise_regularizer": None,
                  "pointwise_regularizer": None, "b_regularizer": None, "bias": True}  # fmt: skip
-    words = {"init": Word("depthwise_initializer", to.initializer)}
+    words = {"init": Word("depthwise_initializer", initializer)}
     axes = IMAGE
 
     @classmethod
     def passed_on(cls, given: Given) -> dict[str, Any]:
         return super().passed_on(given) | {"pointwise_initializer": given.init}
 
-    def convolved(self, inputs: Any) -> Any:
+    def convolved(self, inputs: Any, data_format: str) -> Any:
         return ops.separable_conv(
-            inputs, self.depthwise_kernel, self.pointwise_kernel, self.strides, self.padding, self.data_format
+            inputs, self.depthwise_kernel, self.pointwise_kernel, self.strides, self.padding, data_format
         )
 
     def to_bigdl(self, weights: Arrays) -> Arrays:
@@ -233,13 +217,6 @@ class Convolution3D(PlainKernelLayout, ChannelsFirst, Renamed, layers.Conv3D):
                  "init": "glorot_uniform", "activation": None, "border_mode": "valid", "subsample": (1, 1, 1),
                  "dim_ordering": "th", **_WEIGHTED}  # fmt: skip
     axes = VOLUME
-
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        if self.data_format == "channels_last" or keras.backend.backend() != "tensorflow":
-            return super().convolution_op(inputs, kernel)
-        # TensorFlow on a CPU has no volumes with channels first, and Keras would compile each call for itself.
-        last = ops.conv(ops.moveaxis(inputs, 1, -1), kernel, list(self.strides), self.padding, "channels_last")
-        return ops.moveaxis(last, -1, 1)
 
 
 __all__ = [

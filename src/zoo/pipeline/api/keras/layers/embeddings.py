@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.words import refuse
+from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers import converters as to
 from zoo.pipeline.api.keras.layers.glove import prepare_embedding, word_index_of
 from zoo.pipeline.api.keras.layers.words import REQUIRED, Given, Layer, Renamed, Spelt, Word, keras, layers
+from zoo.pipeline.api.keras.regularizers import regularizer
 
 ops = keras.ops
 
@@ -22,8 +25,8 @@ _INDEX = Word("index", to.index)
 _TABLE = {
     "output_dim": Word("output_dim", to.count),
     "input_dim": Word("input_dim", to.count),
-    "init": Word("embeddings_initializer", to.initializer),
-    "W_regularizer": Word("embeddings_regularizer", to.regularizer),
+    "init": Word("embeddings_initializer", initializer),
+    "W_regularizer": Word("embeddings_regularizer", regularizer),
 }
 
 
@@ -73,7 +76,7 @@ def _file_or_shape(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(map(to.count, value))
     if not hasattr(value, "__fspath__") and not isinstance(value, str):
-        raise to.refuse("the path of a file of vectors", value)
+        raise refuse("the path of a file of vectors", value)
     return str(value)
 
 

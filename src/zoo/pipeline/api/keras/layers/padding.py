@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.words import refuse
 from zoo.pipeline.api.keras.layers import converters as to
 from zoo.pipeline.api.keras.layers.axes import spatial
 from zoo.pipeline.api.library import library
@@ -26,7 +27,7 @@ def pads(value: Any) -> Sides | None:
         return None
     sizes = [value, value] if isinstance(value, int) else value
     if not isinstance(sizes, list | tuple) or len(sizes) not in (2, 4):
-        raise to.refuse("(rows, columns) or (top, left, bottom, right)", value)
+        raise refuse("(rows, columns) or (top, left, bottom, right)", value)
     numbers = [_least_0(size) for size in sizes]
     return tuple(zip(numbers[:2], numbers[-2:], strict=True))
 

@@ -15,7 +15,9 @@ import numpy as np
 
 from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
+from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers import converters as to
+from zoo.pipeline.api.keras.regularizers import regularizer
 from zoo.pipeline.api.library import library
 
 keras = library()
@@ -55,16 +57,16 @@ WORDS: Mapping[str, Word] = {
     "strides": Word("strides", to.optional_counts),
     "length": Word("size", to.count),
     "size": Word("size", to.counts),
-    "init": Word("kernel_initializer", to.initializer),
-    "beta_init": Word("beta_initializer", to.initializer),
-    "gamma_init": Word("gamma_initializer", to.initializer),
+    "init": Word("kernel_initializer", initializer),
+    "beta_init": Word("beta_initializer", initializer),
+    "gamma_init": Word("gamma_initializer", initializer),
     "activation": Word("activation", to.activation),
     "inner_activation": Word("recurrent_activation", to.activation),
-    "W_regularizer": Word("kernel_regularizer", to.regularizer),
-    "U_regularizer": Word("recurrent_regularizer", to.regularizer),
-    "b_regularizer": Word("bias_regularizer", to.regularizer),
-    "depthwise_regularizer": Word("depthwise_regularizer", to.regularizer),
-    "pointwise_regularizer": Word("pointwise_regularizer", to.regularizer),
+    "W_regularizer": Word("kernel_regularizer", regularizer),
+    "U_regularizer": Word("recurrent_regularizer", regularizer),
+    "b_regularizer": Word("bias_regularizer", regularizer),
+    "depthwise_regularizer": Word("depthwise_regularizer", regularizer),
+    "pointwise_regularizer": Word("pointwise_regularizer", regularizer),
     "bias": Word("use_bias", bool),
     "return_sequences": Word("return_sequences", bool),
     "go_backwards": Word("go_backwards", bool),
@@ -277,6 +279,9 @@ def refuse_unknown(cls: Any, names: Sequence[str]) -> None:
     old: dict[str, list[str]] = {}
     for known in cls.arguments:
         old.setdefault(word_of(cls, known).new, []).append(known)
+    for name in names:
+        if name in WORDS and name not in old and WORDS[name].new in cls.arguments:
+            old[name] = [WORDS[name].new]  # a word of Keras 1 to a layer of Keras 2
     lines = [
         f"{cls.__name__} has no argument '{name}': here it is {' and '.join(map(repr, old[name]))}."
         for name in names

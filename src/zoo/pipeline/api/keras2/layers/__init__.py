@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers import converters as to
-from zoo.pipeline.api.keras.layers.convolutional import ChannelsFirst
+from zoo.pipeline.api.keras.layers.channels import ChannelsFirst
 from zoo.pipeline.api.keras.layers.layouts import DenseLayout, KernelLayout, LineKernelLayout
 from zoo.pipeline.api.keras.layers.local import LineOfPlaces
 from zoo.pipeline.api.keras.layers.words import REQUIRED, Given, Layer, Renamed, Word, layers
+from zoo.pipeline.api.keras.regularizers import regularizer
 from zoo.pipeline.api.variable import Variable
 
 SEQUENCE = ("batch", "steps", "channels")
 IMAGE = ("batch", "channels", "rows", "columns")
 
 _COUNT, _COUNTS, _OPTIONAL = (Word("", convert) for convert in (to.count, to.counts, to.optional_counts))
-_INITIAL, _PENALTY = Word("", to.initializer), Word("", to.regularizer)
+_INITIAL, _PENALTY = Word("", initializer), Word("", regularizer)
 _SAME_NAMES = {
     "units": _COUNT, "filters": _COUNT, "kernel_size": _COUNTS, "strides": _OPTIONAL, "pool_size": _COUNTS,
     "padding": Word("", to.border), "data_format": Word("", to.data_format), "use_bias": Word("", bool),

@@ -1,0 +1,5 @@
+"""`TFNet`, which lives in zoo.orca.learn.tf.net."""
+
+from zoo.orca.learn.tf.net import TFNet
+
+__all__ = ["TFNet"]
