@@ -8,14 +8,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
-from stylelayers import Dense, keras
 
 from zoo.engine.errors import UsageError
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.tf.estimator import Estimator
 from zoo.pipeline.api.keras.engine.topology import Input, Merge, merge
+from zoo.pipeline.api.keras.layers import Dense
 from zoo.pipeline.api.keras.metrics import AUC
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 from zoo.pipeline.api.keras.objectives import MeanSquaredError
