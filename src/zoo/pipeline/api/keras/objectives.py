@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engine.frameworks.keras.derivatives import gradients
 from zoo.orca.learn.kinds import is_torch
 from zoo.pipeline.api.keras.engine.formulas import CHECKS, FORMULAS, TorchOps, entries_differ
 from zoo.pipeline.api.keras.engine.words import Unsupported
@@ -66,6 +65,8 @@ class LossFunction(keras.losses.Loss):
     def backward(self, y_pred: Any, y_true: Any) -> np.ndarray:
         """The gradient of `forward` by `y_pred`, in its shape."""
         target = np.asarray(y_true)
+        from zoo.engine.frameworks.keras.derivatives import gradients  # imports Keras, whatever its backend
+
         _, found, _ = gradients(lambda output: self(target, output), [np.asarray(y_pred, np.float32)])
         return found[0]
 

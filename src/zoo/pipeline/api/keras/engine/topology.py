@@ -15,7 +15,6 @@ import numpy as np
 from zoo.engine.errors import UsageError
 from zoo.engine.events.tensorboard import write_graph
 from zoo.engine.frameworks.keras import files
-from zoo.engine.frameworks.keras.optim import build_optimizer
 from zoo.engine.optim import Optimizer
 from zoo.pipeline.api.keras.engine import graphs
 from zoo.pipeline.api.keras.engine.course import Course, classes, may_be, paired, split
@@ -83,6 +82,8 @@ class KerasNet(ZooKerasLayer):
         Raises:
             Unsupported: an optimizer, loss or metric that is none.
         """
+        from zoo.engine.frameworks.keras.optim import build_optimizer  # imports Keras, whatever its backend
+
         method = optim_method(optimizer)
         shape = _output_shape(self)
         made_loss = objective(loss, None if shape is None else shape[1:])
