@@ -64,9 +64,9 @@ class LossFunction(keras.losses.Loss):
 
     def backward(self, y_pred: Any, y_true: Any) -> np.ndarray:
         """The gradient of `forward` by `y_pred`, in its shape."""
-        target = np.asarray(y_true)
         from zoo.engine.frameworks.keras.derivatives import gradients  # imports Keras, whatever its backend
 
+        target = np.asarray(y_true)
         _, found, _ = gradients(lambda output: self(target, output), [np.asarray(y_pred, np.float32)])
         return found[0]
 
