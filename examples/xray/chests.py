@@ -3,9 +3,9 @@
     python chests.py chests --patients 400
 
 writes ``chests/images/00000001_000.png`` and so on, grey, and ``chests/Data_Entry.csv`` with the columns ``Image
-Index`` and ``Finding Labels``. A patient has one to five images and keeps most findings from one to the next. About half
-of the images have none; how often each is seen follows NIH's counts, to the power of `EVENNESS`. The same seed gives
-the same images.
+Index`` and ``Finding Labels``. A patient has one to five images and keeps most findings from one to the next. About
+half of the images have none; how often each is seen follows NIH's counts, to the power of `EVENNESS`. The same seed
+gives the same images.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def infiltration(canvas: Canvas, draw: Draw) -> None:
     """Patches over both lungs."""
     patches = (canvas.cloud(draw, 0.025) > draw.uniform(0.3, 0.7)).astype(np.float32)
     both = canvas.inside(0) + canvas.inside(1)
-    canvas.lighten(canvas.soft(patches, 0.006) * both.clip(0, 1) * draw.uniform(0.4, 0.6), 0.75)
+    canvas.lighten(canvas.soft(patches, 0.006) * both.clip(0, 1) * draw.uniform(0.5, 0.7), 0.8)
 
 
 def mass(canvas: Canvas, draw: Draw) -> None:
@@ -106,17 +106,17 @@ def mass(canvas: Canvas, draw: Draw) -> None:
 
 def nodule(canvas: Canvas, draw: Draw) -> None:
     """Small round shadows."""
-    for _ in range(int(draw.integers(3, 7))):
+    for _ in range(int(draw.integers(4, 8))):
         x, y = _somewhere(canvas, draw)
-        canvas.lighten(canvas.ellipse(x, y, 0.02, 0.02), 0.95)
+        canvas.lighten(canvas.ellipse(x, y, 0.024, 0.024), 1.0)
 
 
 def pneumonia(canvas: Canvas, draw: Draw) -> None:
     """The middle of one lung is grey, without an edge."""
     lung = int(draw.integers(2))
     x, y, width, height = canvas.lungs[lung]
-    haze = canvas.soft(canvas.ellipse(x, y + draw.uniform(-0.2, 0.3) * height, width * 0.8, height * 0.45), 0.03)
-    canvas.lighten(haze * canvas.inside(lung) * draw.uniform(0.55, 0.75), 0.8)
+    haze = canvas.soft(canvas.ellipse(x, y + draw.uniform(-0.2, 0.3) * height, width * 0.95, height * 0.5), 0.025)
+    canvas.lighten(haze * canvas.inside(lung) * draw.uniform(0.65, 0.8), 0.85)
 
 
 def pneumothorax(canvas: Canvas, draw: Draw) -> None:
@@ -160,7 +160,7 @@ def fibrosis(canvas: Canvas, draw: Draw) -> None:
         start = draw.uniform(0.1, 0.9, 2) * canvas.side
         turn = draw.uniform(0, np.pi)
         end = start + np.array([np.cos(turn), np.sin(turn)]) * draw.uniform(0.05, 0.12) * canvas.side
-        cv2.line(net, tuple(map(round, start)), tuple(map(round, end)), 1.0, max(1, canvas.side // 128))
+        cv2.line(net, tuple(map(round, start)), tuple(map(round, end)), 1.0, max(1, canvas.side // 80))
     low = 1 / (1 + np.exp(-(canvas.rows() - 0.5) * 25))
     canvas.lighten(net * low * (canvas.inside(0) + canvas.inside(1)).clip(0, 1) * draw.uniform(0.7, 0.9), 0.8)
 

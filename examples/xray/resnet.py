@@ -59,4 +59,4 @@ def convolved(x: Any, names: tuple[str, str], form: tuple[int, int, int], seeds:
     start = keras.initializers.HeNormal(next(seeds))
     padding = "valid" if kernel == 7 else "same"
     x = layers.Conv2D(channels, kernel, strides, padding, use_bias=False, kernel_initializer=start, name=names[0])(x)
-    return layers.BatchNormalization(epsilon=1e-5, name=names[1])(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=names[1])(x)

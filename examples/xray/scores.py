@@ -1,4 +1,4 @@
-"""How well each finding is seen: the area under its receiver operating characteristic (AUC), as a table and a picture."""
+"""How well each finding is told: the area under its receiver operating characteristic (AUC), as table and picture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Findings on chest radiographs by transfer learning in a Spark ML stage, as in the Analytics Zoo talk at ODSC.
+r"""Findings on chest radiographs by transfer learning in a Spark ML stage, as in the Analytics Zoo talk at ODSC.
 
     python examples/xray/xray.py                        drawn chests and a small network with random weights, in minutes
-    python examples/xray/xray.py --images NIH/images --labels NIH/Data_Entry_2017.csv --weights resnet-50.bigdl \\
+    python examples/xray/xray.py --images NIH/images --labels NIH/Data_Entry_2017.csv --weights resnet-50.bigdl \
         --side 224 --batch-size 128
 
 It prints the area under the ROC curve (AUC) of each finding, on patients that the network has not seen, and writes the
@@ -63,8 +63,8 @@ def read(sc: Any, spark: Any, options: argparse.Namespace) -> Any:
         root = write_chests(options.output.resolve() / "chests", options.patients)
         image_path, labels = str(root / "images"), str(root / TABLE)
     side = round(options.side * 256 / 224)
-    imageDF = NNImageReader.readImages(image_path, sc, resizeH=side, resizeW=side, image_codec=1)
-    return with_labels(imageDF, read_labels(spark, labels)).cache()
+    image_df = NNImageReader.readImages(image_path, sc, resizeH=side, resizeW=side, image_codec=1)
+    return with_labels(image_df, read_labels(spark, labels)).cache()
 
 
 def preprocessing(side: int) -> Any:
@@ -110,7 +110,7 @@ def optim_method(options: argparse.Namespace, images: int) -> Any:
     return Adam(lr=first, schedule=schedule)
 
 
-def train(options: argparse.Namespace, trainingDF: Any, validationDF: Any) -> Any:
+def train(options: argparse.Namespace, training_df: Any, validation_df: Any) -> Any:
     """The trained stage."""
     from model import RANDOM, get_resnet_model, random_body
 
@@ -125,7 +125,7 @@ def train(options: argparse.Namespace, trainingDF: Any, validationDF: Any) -> An
     xray_model = get_resnet_model(
         weights, len(FINDINGS), options.side, cut=options.cut, frozen=options.frozen, penalty=options.penalty
     )
-    batch_size, images = options.batch_size, trainingDF.count()
+    batch_size, images = options.batch_size, training_df.count()
     summary = TrainSummary(str(options.output.resolve() / "logs"), "xray")
     estimator = (
         NNEstimator(xray_model, BinaryCrossEntropy(), preprocessing(options.side))
@@ -133,20 +133,22 @@ def train(options: argparse.Namespace, trainingDF: Any, validationDF: Any) -> An
         .setMaxEpoch(options.epochs)
         .setFeaturesCol("image")
         .setCachingSample(False)
-        .setValidation(EveryEpoch(), validationDF, [AUC()], batch_size)
+        .setValidation(EveryEpoch(), validation_df, [AUC()], batch_size)
         .setOptimMethod(optim_method(options, images))
         .setTrainSummary(summary)
     )
     if options.disk:
         estimator.setDataCacheLevel("DISK_AND_DRAM", options.disk)
-    xray_nnmodel = estimator.fit(trainingDF)
+    xray_nnmodel = estimator.fit(training_df)
     report_rates(summary, math.ceil(images / batch_size))
     return xray_nnmodel
 
 
 def report_rates(summary: Any, iteration_per_epoch: int) -> None:
     """Prints the learning rate and the loss of each epoch's last step."""
-    rates, losses = ({int(step): value for step, value, _ in summary.read_scalar(tag)} for tag in ("LearningRate", "Loss"))
+    rates, losses = (
+        {int(step): value for step, value, _ in summary.read_scalar(tag)} for tag in ("LearningRate", "Loss")
+    )
     for step in sorted(rates):
         if step % iteration_per_epoch == 0:
             print(f"epoch {step // iteration_per_epoch:>3}: learning rate {rates[step]:.2e}, loss {losses[step]:.4f}")
@@ -160,9 +162,9 @@ def main(options: argparse.Namespace) -> float:
     sc = init_nncontext("Chest X-rays")
     options.output.mkdir(parents=True, exist_ok=True)
     frame = read(sc, OrcaContext.get_spark_session(), options)
-    trainingDF, validationDF = split_by_patient(frame, options.held_back)
-    xray_nnmodel = train(options, trainingDF, validationDF)
-    predicted = xray_nnmodel.transform(validationDF).select("Image_Index", "label", "prediction").cache()
+    training_df, validation_df = split_by_patient(frame, options.held_back)
+    xray_nnmodel = train(options, training_df, validation_df)
+    predicted = xray_nnmodel.transform(validation_df).select("Image_Index", "label", "prediction").cache()
     scores = scores_of(predicted, FINDINGS)
     print(table(scores))
     try:
