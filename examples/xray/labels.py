@@ -30,7 +30,7 @@ def read_labels(spark: SparkSession, table: str) -> DataFrame:
     rows = spark.read.csv(table, header=True)
     if missing := [name for name in COLUMNS if name not in rows.columns]:
         sys.exit(f"{table} has no column {missing}. It has: {rows.columns}")
-    names = F.transform(F.split("Finding Labels", r"\|"), F.trim)
+    names = F.transform(F.split("Finding Labels", r"\|"), lambda name: F.trim(name))
     rows = rows.select(F.trim("Image Index").alias("Image_Index"), names.alias("findings"))
     known = [*FINDINGS, NO_FINDING]
     strange = rows.where(F.col("findings").isNull() | (F.size(F.array_except("findings", _words(known))) > 0)).first()
