@@ -124,7 +124,7 @@ def test_a_file_with_channels_last_as_keras_applications_have_it(xray: Any, tmp_
     body = keras.saving.load_model(tmp_path / "body.keras")
     weights, bias = made.get_weights()[-2:]
     pooled = computed(body, x.transpose(0, 2, 3, 1))
-    wanted = 1 / (1 + np.exp(-(pooled @ weights + bias)))
+    wanted = 1 / (1 + np.exp(-(pooled @ weights.T + bias)))
     np.testing.assert_allclose(computed(made, x), wanted, atol=1e-5)
 
 
