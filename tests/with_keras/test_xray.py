@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from bigdlfiles import GOLDEN
 
+from bigdlfiles import GOLDEN
 from zoo.engine.errors import UsageError
 
 pytest.importorskip("pyspark")
