@@ -93,3 +93,14 @@ def test_ncf_reads_movielens(spark, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     read = movielens(spark, str(tmp_path / name))
     assert read.columns == ["user", "item", "time"]
     assert sorted(map(tuple, read.collect())) == [(0, 0, 2), (0, 1, 1), (1, 0, 3)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_findings_on_drawn_chests_are_told_on_patients_that_were_held_back(tmp_path: Path):
+    output = example("xray/xray.py", "--epochs", "10", folder=tmp_path)
+    mean = re.search(r"^Mean AUC (\d\.\d+)$", output, re.MULTILINE)
+    assert mean is not None and float(mean[1]) > 0.85, output
+    rates = [float(rate) for rate in re.findall(r"^epoch +\d+: learning rate (\S+), loss", output, re.MULTILINE)]
+    assert len(rates) == 10 and rates[:5] == sorted(rates[:5]) and rates[4] > 4 * rates[0], output
+    assert len((tmp_path / "xray" / "auc.png").read_bytes()) > 10_000 or "pip install matplotlib" in output
