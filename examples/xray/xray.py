@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held-back", type=float, default=0.25, help="share of the patients")
     parser.add_argument("--disk", type=int, metavar="N", help="keeps rows on disk, one N-th of them in memory")
     parser.add_argument("--output", type=Path, default=Path("xray"), help="for what is written")
-    parser.add_argument("--backend", default="torch", choices=["tensorflow", "jax", "torch"], help="of Keras")
+    parser.add_argument("--backend", default="tensorflow", choices=["tensorflow", "jax", "torch"], help="of Keras")
     options = parser.parse_args()
     if (options.images is None) != (options.labels is None):
         parser.error("--images and --labels belong together")
@@ -112,6 +112,7 @@ def optim_method(options: argparse.Namespace, images: int) -> Any:
 
 def train(options: argparse.Namespace, training_df: Any, validation_df: Any) -> Any:
     """The trained stage."""
+    import keras
     from model import RANDOM, get_resnet_model, random_body
 
     from zoo.bigdl.optim.optimizer import EveryEpoch, TrainSummary
@@ -119,6 +120,7 @@ def train(options: argparse.Namespace, training_df: Any, validation_df: Any) -> 
     from zoo.pipeline.api.keras.objectives import BinaryCrossEntropy
     from zoo.pipeline.nnframes import NNEstimator
 
+    keras.utils.set_random_seed(0)  # of the head's first weights
     weights = options.weights
     if weights == RANDOM:
         weights = random_body(options.output, options.side, options.width)
