@@ -196,7 +196,7 @@ def test_missing_and_doubled_columns() -> None:
         (np.float32(3), UsageError, "single value"),
         (np.zeros(2, complex), UsageError, "complex128"),
         (np.zeros(2, "m8[s]"), UsageError, "timedelta64"),
-        (np.zeros((2, 2), "U1"), UsageError, "one axis"),
+        (np.zeros((2, 2), "U1"), UsageError, "only numbers may have several axes"),
         (np.array([1, "a"], object), DataError, "mixes objects"),
         (np.ma.array([1, 2], mask=[0, 1]), DataError, "1 masked"),
         (np.array([1e300]), DataError, "beyond float32"),
