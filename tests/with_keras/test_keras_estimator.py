@@ -474,6 +474,11 @@ def test_models_that_cannot_be_trained_are_refused_first(inline: None, make: Any
         tf.Estimator.from_keras(make()).fit(DATA)
 
 
+def test_data_without_targets_are_refused_where_the_loss_needs_them(inline: None) -> None:
+    with pytest.raises(UsageError, match="compares outputs with targets, and the data have none. Give label_cols="):
+        tf.Estimator.from_keras(classifier()).fit(DATA[0])
+
+
 def test_calls_that_cannot_be_meant(inline: None) -> None:
     with pytest.raises(UsageError, match="one of the two"):
         tf.Estimator.from_keras()

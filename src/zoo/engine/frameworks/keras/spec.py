@@ -88,10 +88,12 @@ class KerasSpec:
         Raises:
             UsageError: the model cannot be trained: it was not compiled, has no loss, or a step of its own.
         """
+        backends.begin(self.backend)
         from zoo.engine.frameworks.keras.callbacks import check_callbacks
+        from zoo.engine.frameworks.keras.trainable import check_trainable
 
         check_callbacks(callbacks)
-        self._check_trainable()
+        check_trainable(self.get_model(), self.optimizer, columns)
         return self._with(columns=columns, clip=clip, callbacks=tuple(callbacks))
 
     def check_lanes(self, callbacks: Sequence[Any]) -> None:
@@ -341,25 +343,6 @@ class KerasSpec:
             from zoo.engine.frameworks.keras.optim import build_optimizer
 
             build_optimizer(self.optimizer)
-
-    def _check_trainable(self) -> None:
-        keras = backends.begin(self.backend)
-        model = self.get_model()
-        if not model.compiled:
-            raise UsageError(
-                "the model is not compiled: call model.compile(optimizer=..., loss=...) before it is given to "
-                "from_keras, in the model creator, or give compile_args_creator."
-            )
-        if type(model).train_step is not keras.Model.train_step:
-            raise UsageError(
-                f"{type(model).__name__} has a train_step of its own, which applies gradients before the ranks could "
-                "average them. Say what is special in compute_loss(x, y, y_pred, sample_weight) or call(), and leave "
-                "train_step to Keras."
-            )
-        if model.loss is None and type(model).compute_loss is keras.Model.compute_loss:
-            raise UsageError("the model was compiled without a loss: model.compile(optimizer=..., loss=...).")
-        if self.optimizer is None and model.optimizer is None:
-            raise UsageError("the model was compiled without an optimizer: model.compile(optimizer='adam', ...).")
 
 
 def _arrive(payload: bytes) -> KerasSpec:
