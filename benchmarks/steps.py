@@ -11,6 +11,7 @@ The other loop: ``x[i], y[i]`` gathered by index from tensors in memory, zero_gr
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator, Mapping
@@ -78,14 +79,14 @@ def _times(setup: Setup, size: str, world: int) -> list[Times]:
     shards, columns = from_arrays(features, labels)
     spec = TorchSpec(model=creator(setup), optimizer=adam, loss=nn.CrossEntropyLoss())
     job = FitJob(spec=spec, columns=columns, batch_size=setup.batch_size, end=MaxEpoch(EPOCHS[size]), start=Progress())
-    task = partial(_in_turns, job, setup)
+    task = partial(_in_turns, job, setup, EPOCHS[size])
     paired: Mapping[str, Shards] = {loop.TRAIN: shards}
     return LocalCluster(world).gang(task, paired, world, MemorySink())
 
 
-def _in_turns(job: FitJob, setup: Setup, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Times:
+def _in_turns(job: FitJob, setup: Setup, epochs: int, rank: Rank, shards: Mapping[str, Shards], sink: Sink) -> Times:
     rivals: list[_Rival] = []
-    paired = _Paired(shards[loop.TRAIN], setup, rivals)
+    paired = _Paired(shards[loop.TRAIN], setup, epochs, rivals)
     trained = loop.fit(job, rank, {loop.TRAIN: paired}, Here(sink))
     (rival,) = rivals
     return Times(tuple(rival.ours[1:]), tuple(rival.theirs[1:]), rival.apart(trained.state))
@@ -97,22 +98,23 @@ class _Paired:
 
     shards: Shards
     setup: Setup
+    epochs: int
     rivals: list[_Rival]
 
     def feed(self, request: FeedRequest) -> _Rival:
         """The feed, and beside it the other loop."""
-        self.rivals.append(_Rival(self.shards.feed(request), self.setup, request))
+        self.rivals.append(_Rival(self.shards.feed(request), self, request))
         return self.rivals[0]
 
 
 class _Rival:
     """A feed that times the epochs of who reads it, and runs the other loop's epoch behind each."""
 
-    def __init__(self, feed: RowFeed, setup: Setup, request: FeedRequest) -> None:
+    def __init__(self, feed: RowFeed, paired: _Paired, request: FeedRequest) -> None:
         self.ours: list[float] = []
         self.theirs: list[float] = []
-        self._feed, self._request, self._setup = feed, request, setup
-        self._model = made(setup)
+        self._feed, self._request, self._setup, self._last = feed, request, paired.setup, paired.epochs - 1
+        self._model = made(paired.setup)
         self._trained = DistributedDataParallel(self._model) if request.rank.world > 1 else self._model
         self._optimizer, self._loss = adam(self._model), nn.CrossEntropyLoss()
 
@@ -133,10 +135,20 @@ class _Rival:
         began = time.perf_counter()
         self._other_epoch(order)
         self.theirs.append(time.perf_counter() - began)
+        if epoch == self._last:
+            self._let_go()
 
     def close(self) -> None:
         """Gives back the rows."""
         self._feed.close()
+
+    def _let_go(self) -> None:
+        """Ends DistributedDataParallel before its group ends.
+
+        As the last to hold it, it would end the group with Python's lock, which gloo's threads may need (torch 2.13).
+        """
+        self._trained = self._model
+        gc.collect()
 
     def apart(self, state: Any) -> float:
         """The largest difference between the weights of both."""
