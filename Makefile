@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup fix check demo test test-keras test-tensorflow test-cluster test-gpu bench
+.PHONY: help setup fix check demo test test-programs test-keras test-tensorflow test-cluster test-gpu bench
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,11 +46,14 @@ demo: $(READY)  ## train a CNN on handwritten digits from a Spark DataFrame, eva
 test: $(READY)  ## the tests that one machine can run, but for those of the next lines (< 10 min)
 	$(BIN)/python -m pytest
 
+test-programs: $(READY)  ## run the documents, the examples and the notebooks
+	$(BIN)/python -m pytest -m "program and not tensorflow"
+
 test-keras: $(READY)  ## the tests of Keras on its other backends: JAX and PyTorch (`make test` has TensorFlow)
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -k keras tests/conformance tests/with_keras tests/test_benchmarks.py
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -k keras tests/conformance tests/with_keras tests/test_benchmarks.py
 
-test-tensorflow: $(READY)  ## the tests of TensorFlow graphs and TFPark
+test-tensorflow: $(READY)  ## the tests of TensorFlow graphs and TFPark, and their documents
 	$(BIN)/python -m pytest -m tensorflow
 
 test-cluster: $(READY)  ## the tests of equal bits and of recovery, and those that start a Spark standalone cluster

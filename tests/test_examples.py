@@ -45,6 +45,7 @@ def check_digits(output: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(300)
 def test_digits_on_spark(tmp_path: Path):
     output = example("digits.py", folder=tmp_path)
@@ -54,6 +55,7 @@ def test_digits_on_spark(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(300)
 def test_digits_without_java_runs_on_local_processes_and_one_line_says_so(tmp_path: Path):
     hidden = tmp_path / "hidden"
@@ -68,6 +70,7 @@ def test_digits_without_java_runs_on_local_processes_and_one_line_says_so(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(300)
 def test_ncf_finds_the_planted_taste_where_popularity_does_not(tmp_path: Path):
     output = example("ncf.py", "--small", folder=tmp_path)
@@ -96,6 +99,7 @@ def test_ncf_reads_movielens(spark, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(300)
 def test_findings_on_drawn_chests_are_told_on_patients_that_were_held_back(tmp_path: Path):
     output = example("xray/xray.py", "--epochs", "10", folder=tmp_path)

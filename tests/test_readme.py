@@ -54,6 +54,7 @@ def documents() -> list[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", documents())
 def test_a_document_runs(document, tmp_path):

@@ -56,6 +56,7 @@ def test_each_notebook_is_asked_for_something():
 
 
 @pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_a_program_that_reaches_what_it_promises(name: str, tmp_path: Path):

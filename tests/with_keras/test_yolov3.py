@@ -314,10 +314,8 @@ def test_drawn_boxes_are_where_they_were_found(yolo: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="what the backends differ in, the loss and the layers, is trained above; the program adds data and files",
-)
+@pytest.mark.program
+@pytest.mark.one_backend  # the loss and the layers, in which backends differ, are trained above
 def test_the_program_finds_shapes(tmp_path: Path) -> None:
     """An untrained model finds nothing: its mAP is below 0.001."""
     command = [sys.executable, str(FOLDER / "yolov3.py"), "--cluster-mode", "python", "--workers", "1",
