@@ -153,7 +153,7 @@ def _together(made: list[np.ndarray], name: str, kept: np.ndarray) -> np.ndarray
 
 
 class PreparedFeed:
-    """A feed whose images are decoded and transformed, some batches ahead of the model."""
+    """A feed whose images are decoded and transformed, some batches ahead of the model; labels alone, as they go."""
 
     def __init__(self, feed: Feed, columns: Columns, threads: int, memory: int = 1 << 30, seed: int = 0) -> None:
         """Wraps it.
@@ -167,6 +167,9 @@ class PreparedFeed:
         """
         self._feed, self._columns, self._seed = feed, columns, seed
         self._ahead = Ahead(max(1, threads), min(Ahead().limit, memory // 8), _DECODED)
+        # Handing a batch from thread to thread takes longer than what is done with a column of labels at once.
+        at_once = {name for name, given in columns.values if given.batched}
+        self._inline = not columns.images and {name for name, _ in columns.values} <= at_once & set(columns.labels)
         self._running: Any = None
 
     @property
@@ -183,7 +186,11 @@ class PreparedFeed:
         """Its batches."""
         self._stop()
         prepare = partial(_prepared, columns=self._columns.of_epoch(self._seed, epoch))
-        self._running = in_order(self._feed.epoch(epoch, start), prepare, self._ahead, (_bytes, _bytes))
+        batches = self._feed.epoch(epoch, start)
+        if self._inline:
+            self._running = (prepare(batch) for batch in batches)
+        else:
+            self._running = in_order(batches, prepare, self._ahead, (_bytes, _bytes))
         yield from self._running
 
     def close(self) -> None:
