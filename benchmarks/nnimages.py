@@ -35,18 +35,19 @@ from zoo.feature.image import (
 from zoo.pipeline.nnframes import NNImageReader
 
 cv2 = decoder()  # with the settings that zoo chooses when OpenCV is loaded
-COUNT = {"tiny": 16, "quick": 600, "full": 2000}
-TURNS = {"tiny": 1, "quick": 3, "full": 7}
-SIDES = {"tiny": ((48, 0.9),), "quick": ((1024, 0.9),), "full": ((1024, 0.9), (400, None))}  # (pixels, target)
+TURNS = {"tiny": 1, "quick": 3, "full": 5}
+SETS = {  # (pixels of a side, images, target)
+    "tiny": ((48, 16, 0.9),), "quick": ((1024, 600, 0.9),), "full": ((1024, 6000, 0.9), (400, 2000, None)),
+}  # fmt: skip
 RESIZED, CROPPED = 256, 224
 MEANS = (123.68, 116.779, 103.939)
 
 
 def rows(size: str) -> Iterator[Row]:
     """Images per second."""
-    for side, target in SIDES[size]:
+    for side, count, target in SETS[size]:
         with folder() as place, spark() as (session, cluster), single_threaded():
-            count, directory = COUNT[size], pictures(place / "photos", COUNT[size], side)
+            directory = pictures(place / "photos", count, side)
             ours = partial(prepared, session, directory, count)
             theirs = partial(plain, sorted(directory.iterdir()), count, cluster.slots)
             seconds = in_turns(ours, theirs, TURNS[size], 0 if size == "tiny" else 1)
