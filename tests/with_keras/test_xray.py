@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 from bigdlfiles import GOLDEN
+from examplemodules import imported
 from zoo.engine.errors import UsageError
 
 pytest.importorskip("pyspark")
@@ -23,20 +22,9 @@ NAMES = ("findings", "labels", "chests", "resnet", "model", "scores")
 
 @pytest.fixture(scope="module")
 def xray() -> Any:
-    """The example's modules, which lie in no package."""
-    before = {name: sys.modules.pop(name, None) for name in NAMES}
-    sys.path.insert(0, str(FOLDER))
-    try:
-        found = ModuleType("xray_modules")
-        for name in NAMES:
-            setattr(found, name, __import__(name))
-        yield found
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name, module in before.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
+    """The example's modules."""
+    with imported(FOLDER, NAMES) as modules:
+        yield modules
 
 
 def computed(model: Any, x: np.ndarray) -> np.ndarray:

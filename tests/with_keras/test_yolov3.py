@@ -9,7 +9,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -19,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from examplemodules import imported
+
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "yolov3"
 ANCHORS = np.array([[1, 1], [1, 2], [2, 1], [2, 2], [3, 2], [2, 3], [4, 4], [5, 4], [4, 5]], np.float32) / 10
 SIZE = 96
@@ -26,21 +27,9 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def yolo() -> Any:
-    """The example's modules, which lie in no package."""
-    names = ("detection", "model", "shapes", "targets")
-    before = {name: sys.modules.pop(name, None) for name in names}
-    sys.path.insert(0, str(FOLDER))
-    try:
-        found = ModuleType("yolov3_modules")
-        for name in names:
-            setattr(found, name, __import__(name))
-        yield found
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name, module in before.items():
-            sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
+    """The example's modules."""
+    with imported(FOLDER, ("detection", "model", "shapes", "targets")) as modules:
+        yield modules
 
 
 # --- non-max suppression and mAP -------------------------------------------------------------------------------------
