@@ -12,7 +12,7 @@ import pytest
 from zoo.engine.contracts import Batch
 from zoo.engine.data import prepared
 from zoo.engine.data.prepared import PreparedFeed
-from zoo.engine.jobs import Columns, ImageTransform
+from zoo.engine.jobs import Columns, ColumnTransform, ImageTransform
 
 ROW = 1 << 20  # bytes
 
@@ -61,3 +61,24 @@ def test_an_image_is_transformed_before_the_next_is_decoded(monkeypatch: pytest.
     columns = Columns(("image",), (), images=("image",), transform=ImageTransform(transform))
     (found,) = prepared.prepared([np.array([b"a", b"b"], object)], ["image"], columns)
     assert told == [b"a", "made", b"b", "made"] and found.shape == (2, 1)
+
+
+@pytest.mark.parametrize("column, batched, here", [("y", True, True), ("y", False, False), ("x", True, False)])
+def test_only_labels_at_once_are_made_by_the_thread_that_takes_them(column: str, batched: bool, here: bool) -> None:
+    class Numbers(Feed):
+        def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+            yield Batch((np.zeros((2, 3)),), (np.arange(2),), 2, 2)
+
+    makers: list[int] = []
+
+    def transform(values: Any) -> Any:
+        makers.append(threading.get_ident())
+        return np.asarray(values) + 1
+
+    columns = Columns(("x",), ("y",), values=((column, ColumnTransform(transform, batched=batched)),))
+    feed = PreparedFeed(Numbers(), columns, 2)  # type: ignore[arg-type]
+    (batch,) = feed.epoch(0)
+    feed.close()
+    made = batch.labels[0] if column == "y" else batch.features[0][:, 0]
+    np.testing.assert_array_equal(made, [1, 2] if column == "y" else [1, 1])
+    assert {maker == threading.get_ident() for maker in makers} == {here}
