@@ -147,6 +147,25 @@ def test_the_cluster_ends_with_a_program_that_is_killed():
     assert within(10, lambda: not list(Path(tempfile.gettempdir()).glob("zoo-standalone-*")))
 
 
+KILLED_LOCAL = """
+import os, signal
+from zoo.engine import session
+from zoo.engine.clusters.spark.conf import SparkRequest
+spark = session.begin_spark(SparkRequest(cores=1, memory="512m")).spark
+assert spark.range(3).rdd.map(lambda row: row.id).sum() == 3
+print(spark.conf.get("spark.python.unix.domain.socket.dir"), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_sockets_end_with_a_program_that_is_killed():
+    done = python(KILLED_LOCAL)
+    assert done.returncode == -signal.SIGKILL
+    sockets = Path(done.stdout.strip())
+    assert sockets.name.startswith("zoo-spark-")
+    assert within(20, lambda: not sockets.exists())
+
+
 def test_a_daemon_that_does_not_start_shows_its_log():
     with pytest.raises(UsageError, match="the Spark daemon of worker0 ended.*\n(.|\n)*memory"):
         StandaloneCluster(workers=1, cores=1, memory="nonsense")

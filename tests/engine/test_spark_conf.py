@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import importlib
+import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from zoo.engine.clusters.spark import sockets
 from zoo.engine.clusters.spark.conf import (
     ALIASES,
     SparkRequest,
@@ -46,6 +51,48 @@ def test_local_listens_on_loopback_unless_the_user_chose_an_address():
     assert "SPARK_LOCAL_IP" not in environment(request(), {"SPARK_LOCAL_IP": "10.0.0.1"})
     assert "SPARK_LOCAL_IP" not in environment(request(conf={"spark.master": "yarn"}), {})
     assert "SPARK_LOCAL_IP" not in environment(request("standalone", master="spark://h:7077"), {})
+
+
+SOCKETS = "spark.python.unix.domain.socket"
+
+
+def test_unix_sockets_serve_where_all_executors_are_on_this_machine(tmp_path: Path):
+    own = settings(request("standalone", master="spark://127.0.0.1:4012"), {}, tmp_path)
+    for values in (settings(request(), {}, tmp_path), own):
+        assert values[f"{SOCKETS}.enabled"] == "true" and values[f"{SOCKETS}.dir"] == str(tmp_path)
+    elsewhere = settings(request(conf={"spark.master": "spark://host:7077"}), {}, tmp_path)
+    for values in (elsewhere, settings(request(), {})):
+        assert not any(name.startswith(SOCKETS) for name in values)
+
+
+def test_the_users_word_on_sockets_wins(tmp_path: Path):
+    assert settings(request(conf={f"{SOCKETS}.enabled": False}), {}, tmp_path)[f"{SOCKETS}.enabled"] == "false"
+    assert settings(request(conf={f"{SOCKETS}.dir": "/run/mine"}), {}, tmp_path)[f"{SOCKETS}.dir"] == "/run/mine"
+    path = settings(request(conf={"spark.executorEnv.PYTHONPATH": "/mine"}), {}, tmp_path)[
+        "spark.executorEnv.PYTHONPATH"
+    ]
+    assert path.split(os.pathsep)[0] == "/mine" and (Path(path.split(os.pathsep)[1]) / "zoo_python_daemon.py").is_file()
+
+
+def test_a_worker_whose_socket_is_closed_ends_in_silence(monkeypatch: pytest.MonkeyPatch):
+    daemon: Any = importlib.import_module("zoo.engine.clusters.spark.daemon.zoo_python_daemon")
+
+    def closed(sock: Any, authenticated: bool) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert daemon.silent(lambda sock, authenticated: 0)(None, True) == 0
+    assert daemon.silent(closed)(None, True) != 0
+
+
+def test_no_directory_for_sockets_whose_paths_were_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    short = sockets.directory()
+    assert short is not None and short.stat().st_mode & 0o777 == 0o700
+    sockets.remove(short)
+    assert not short.exists()
+    long = tmp_path / ("n" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert sockets.directory() is None and not list(long.iterdir())
 
 
 @pytest.mark.parametrize("mode", sorted(set(ALIASES.values())))

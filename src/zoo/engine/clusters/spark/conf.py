@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from zoo.engine.clusters.spark.sockets import settings as through_sockets
 from zoo.engine.errors import UsageError
 
 Mode: TypeAlias = Literal[
@@ -50,6 +51,8 @@ _EVERYWHERE = {
     "spark.python.worker.faulthandler.enabled": "true",  # a crash in native code leaves its Python stack
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",  # default 15s: too few slots are found at once
 }
+_HERE = ("local", "spark://127.0.0.1:")
+"""How masters begin whose executors are on this machine."""
 _ON_A_CLUSTER = {
     "spark.scheduler.minRegisteredResourcesRatio": "1.0",  # no task before all executors are there
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "30",  # a lost executor has 30 s to come back
@@ -119,12 +122,15 @@ def times(memory: str, count: int) -> str:
     return f"{int(number[0]) * count}{memory[number.end() :]}" if number else memory
 
 
-def settings(request: SparkRequest, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def settings(
+    request: SparkRequest, environ: Mapping[str, str] | None = None, sockets: Path | None = None
+) -> dict[str, str]:
     """The Spark settings of a request; the user's own `conf` wins over all of them.
 
     Args:
         request: what is asked.
         environ: where ``HADOOP_CONF_DIR`` and ``PYSPARK_PYTHON`` are looked up; None for this process's environment.
+        sockets: a directory for Unix sockets between the JVM and Python, if there is one.
 
     Raises:
         UsageError: the cluster's own configuration is missing (yarn without ``HADOOP_CONF_DIR``).
@@ -134,6 +140,8 @@ def settings(request: SparkRequest, environ: Mapping[str, str] | None = None) ->
     values["spark.pyspark.python"] = python_of(request, environ)
     own = user_conf(request.options.get("conf"))
     values |= own
+    if sockets is not None and values["spark.master"].startswith(_HERE):
+        values |= through_sockets(sockets, own)
     if request.mode not in ("spark-submit", "yarn-cluster", "k8s-cluster"):  # there the JVM runs elsewhere, or already
         values["spark.driver.extraJavaOptions"] = _java_options(request, own)
     return {key: value for key, value in values.items() if value}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.engine.clusters.spark import conf, java, murmur
+from zoo.engine.clusters.spark import conf, java, murmur, sockets
 from zoo.engine.clusters.spark.connect import connected, is_connect, parallelism
 from zoo.engine.clusters.spark.standalone import StandaloneCluster, spark_home
 from zoo.engine.environment import variables
@@ -53,12 +53,14 @@ class Started:
         process: its JVM; None where spark-submit, or somebody before us, started that.
         interrupt: what Ctrl-C did before; pyspark replaces it.
         standalone: the cluster that was started for it.
+        sockets: the directory of its Unix sockets, where it has one of its own.
     """
 
     session: SparkSession
     process: subprocess.Popen[bytes] | None
     interrupt: Any
     standalone: StandaloneCluster | None = None
+    sockets: Path | None = None
 
 
 def obstacle() -> str:
@@ -86,13 +88,15 @@ def start(request: conf.SparkRequest) -> Started:
     found = java.find()
     if found is None:
         raise MissingDependency(_NO_JAVA)
+    if request.mode == "local":
+        return _start_local(request, found)
     own = None
     if request.mode == "standalone" and not request.options.get("master"):
         memory = conf.times(request.memory, request.nodes)
         own = StandaloneCluster(workers=1, cores=request.nodes * request.cores, memory=memory)
         request = replace(request, options={**request.options, "master": own.master})
     try:
-        started = _start(request, {"JAVA_HOME": str(found.home)})
+        started = _start(request, found, own.scratch if own is not None and sockets.fits(own.scratch) else None)
     except BaseException:
         if own is not None:
             own.stop()
@@ -208,6 +212,7 @@ def stop(started: Started) -> None:
         _end_jvm(started.process)
     if started.standalone is not None:
         started.standalone.stop()
+    sockets.remove(started.sockets)
     if threading.current_thread() is threading.main_thread() and started.interrupt is not None:
         signal.signal(signal.SIGINT, started.interrupt)
 
@@ -233,14 +238,27 @@ def _await_executors(context: SparkContext, wanted: int) -> int:
     return count
 
 
-def _start(request: conf.SparkRequest, java_home: dict[str, str]) -> Started:
+def _start_local(request: conf.SparkRequest, found: java.Java) -> Started:
+    """Starts Spark in one JVM, with a directory for its sockets."""
+    directory = sockets.directory()
+    try:
+        started = _start(request, found, directory)
+        if directory is not None:
+            sockets.end_with(started.session, directory)
+    except BaseException:
+        sockets.remove(directory)
+        raise
+    return replace(started, sockets=directory)
+
+
+def _start(request: conf.SparkRequest, found: java.Java, directory: Path | None) -> Started:
     """Launches the JVM (where none is left from before) and the session in it."""
     from pyspark import SparkConf, SparkContext
 
     interrupt = signal.getsignal(signal.SIGINT)
     launched = SparkContext._gateway is None
-    settings = SparkConf().setAll(list(conf.settings(request).items()))
-    with variables(conf.environment(request) | java_home):
+    settings = SparkConf().setAll(list(conf.settings(request, sockets=directory).items()))
+    with variables(conf.environment(request) | {"JAVA_HOME": str(found.home)}):
         session = _session(settings, launched)
     return Started(session, _jvm_process() if launched else None, interrupt)
 

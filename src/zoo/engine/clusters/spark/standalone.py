@@ -39,6 +39,7 @@ class StandaloneCluster:
 
     Attributes:
         master: its address, e.g. ``"spark://127.0.0.1:40123"``.
+        scratch: directory of its temporary files, which only this user may enter.
         worker_pids: process ids of the Workers; executors are their children.
     """
 
@@ -56,9 +57,10 @@ class StandaloneCluster:
             UsageError: a process ended or had not started within 60 s; the message holds the end of its log.
         """
         self._home = Path(tempfile.mkdtemp(prefix="zoo-standalone-"))
+        self.scratch = self._home / "tmp"
         self._daemons: list[_Daemon] = []
         try:
-            environment = _environment(python, self._home)
+            environment = _environment(python, self._home, self.scratch)
             master = self._launch("master", _MASTER, [], environment)
             self.master = _await(master, r"Starting Spark master at (spark://\S+)")
             size = ["--cores", str(cores), "--memory", memory, "--work-dir", str(self._home / "work")]
@@ -138,12 +140,11 @@ def spark_home() -> Path:
     return Path(os.environ.get("SPARK_HOME") or Path(str(pyspark.__file__)).parent)
 
 
-def _environment(python: str, home: Path) -> dict[str, str]:
+def _environment(python: str, home: Path, scratch: Path) -> dict[str, str]:
     found = java.find()
     if found is None:
         raise MissingDependency("a standalone Spark cluster needs Java 17 or newer: pip install 'openzoo[java]'")
-    scratch = home / "tmp"  # not the machine's own: executors that are killed leave theirs behind
-    scratch.mkdir()
+    scratch.mkdir()  # not the machine's own: executors that are killed leave theirs behind
     options = f'{os.environ.get("JDK_JAVA_OPTIONS", "")} "-Djava.io.tmpdir={scratch}"'
     own = {
         "JAVA_HOME": str(found.home),
