@@ -327,7 +327,7 @@ def cut_off(finish: Callable[[str], None]) -> Callable[[str], None]:
 # --- programs that end -----------------------------------------------------------------------------------------------
 
 WRITER = """
-import sys, time
+import sys, tempfile, time
 from zoo.orca import init_orca_context
 from zoo.orca.data.image import chunks, folders, write_from_directory
 class Slow(folders.FolderSource):
@@ -345,7 +345,8 @@ class Slow(folders.FolderSource):
 directory, out, stop, place = sys.argv[1:]
 if __name__ == "__main__":
     if place == "spark":
-        init_orca_context(cluster_mode="local", cores=2, memory="1g", conf={"spark.ui.enabled": "false"})
+        scratch = {"spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={tempfile.gettempdir()}"}
+        init_orca_context("local", cores=2, memory="1g", conf={"spark.ui.enabled": "false"} | scratch)
     elif place == "processes":
         init_orca_context(runtime="python", cores=2)
     folders.FolderSource = Slow
@@ -360,6 +361,8 @@ class Program:
         (folder / "writer.py").write_text(WRITER)
         self._stop = folder / "stopped"
         environment = os.environ | variables | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": "1"}
+        environment["TMPDIR"] = str(folder / "tmp")  # a JVM that is killed leaves its files behind
+        (folder / "tmp").mkdir()
         environment["ZOO_TEST_WRITER"] = self._mark = f"{folder}-{time.monotonic_ns()}"
         command = [sys.executable, str(folder / "writer.py"), str(folder / "in"), out, str(self._stop), place]
         self.process = subprocess.Popen(
