@@ -122,6 +122,24 @@ def test_other_data_and_validation(inline: None, tmp_path: Path) -> None:
     assert "val_Accuracy" in cut.fit(X, Y, nb_epoch=1, validation_split=0.25, distributed=False)[0]
 
 
+def test_another_program_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    whole = sequential(optimizer=Adam(0.01))
+    whole.fit(X, Y, nb_epoch=4, distributed=False)
+    first = sequential(optimizer=Adam(0.01))
+    first.fit(X, Y, nb_epoch=1, distributed=False)
+    first.set_checkpoint(str(tmp_path))  # between two calls: nothing is forgotten
+    first.fit(X, Y, nb_epoch=1, distributed=False)
+    second = sequential(optimizer=Adam(0.01))
+    second.load_checkpoint(str(tmp_path))
+    np.testing.assert_array_equal(second.get_weights()[0], first.get_weights()[0])
+    history = second.fit(X, Y, nb_epoch=2, distributed=False)
+    assert [stats["epoch"] for stats in history] == [3, 4]
+    for one, other in zip(whole.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    with pytest.raises(UsageError, match="compile"):
+        Sequential().load_checkpoint(str(tmp_path))
+
+
 def test_nothing_trains_without_a_cluster_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "adopt", lambda: None)  # other tests' Spark may run
     with pytest.raises(NoContext):

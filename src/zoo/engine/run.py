@@ -67,8 +67,9 @@ def after_failure(error: WorkerFailed, attempt: int, job: FitJob, latest: Checkp
         return Retry(handed=error.handed)
     if not job.checkpoint_dir or job.checkpoint is None:
         return GiveUp(
-            "To go on from the last checkpoint after such a loss, give the estimator a model_dir "
-            "(and fit a checkpoint_trigger; the default is every epoch)."
+            "To go on from the last checkpoint after such a loss, give the estimator a model_dir (and fit a "
+            "checkpoint_trigger; the default is every epoch), NNEstimator setCheckpoint, a Keras-style model "
+            "set_checkpoint."
         )
     if attempt >= job.attempts:
         return GiveUp(f"{attempt} gangs were lost (attempts={job.attempts}); the checkpoints are in the model_dir.")

@@ -164,6 +164,10 @@ class KerasEstimator(estimator.Estimator):
         self._spec = self._spec.weighing(False, None, data_config or {})
         return super().predict(data, batch_size, feature_cols, **words)
 
+    def keep_checkpoints(self, path: str) -> None:
+        """Has the next `fit` write checkpoints below `path`, in place of the model_dir."""
+        self._model_dir = path
+
     # --- files -------------------------------------------------------------------------------------------------------
 
     def save(self, model_path: str, overwrite: bool = True, **words: Any) -> str:  # type: ignore[override]

@@ -56,7 +56,13 @@ class Course:
     def keep_checkpoints(self, path: str) -> None:
         """Has training write checkpoints below `path`."""
         self._model_dir = path
-        self._estimator = None
+        if self._estimator is not None:
+            self._estimator.keep_checkpoints(path)
+
+    def load_checkpoint(self, path: str) -> None:
+        """Goes back to a checkpoint, from which the next `fit` goes on."""
+        self._check_compiled()
+        self.estimator.load_checkpoint(path)
 
     @property
     def estimator(self) -> KerasEstimator:

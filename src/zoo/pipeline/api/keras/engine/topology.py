@@ -201,6 +201,10 @@ class KerasNet(ZooKerasLayer):
         """Has training write a checkpoint behind every epoch, each to a directory of its own below `path`."""
         self._course.keep_checkpoints(path)
 
+    def load_checkpoint(self, path: str) -> None:
+        """Goes back to a checkpoint, or the newest below `path`: weights, optimizer, epochs. `fit` goes on from it."""
+        self._course.load_checkpoint(path)
+
     def set_constant_gradient_clipping(self, min: float, max: float) -> None:
         """Clamps every element of the averaged gradients to [min, max]."""
         self._course.setting("clip", lambda estimator: estimator.set_constant_gradient_clipping(min, max))
