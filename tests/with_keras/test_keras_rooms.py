@@ -179,3 +179,30 @@ Estimator.from_keras(model)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "this program builds graphs" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.one_backend
+def test_a_process_of_another_backend_stays_without_tensorflow(tmp_path: Any) -> None:
+    program = """
+import sys
+import keras, numpy as np
+from zoo.engine.frameworks.keras import backends, files, travel
+model = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+keras.random.normal((1,))
+with backends.without_tensorflow():
+    keras.utils.set_random_seed(5)
+ours = [float(np.random.rand()), keras.ops.convert_to_numpy(keras.random.normal((2,))).tolist()]
+travel.unpack(travel.pack(model))
+files.save_model(model, sys.argv[1])
+files.load_model(sys.argv[1])
+assert "tensorflow" not in sys.modules, "imported"
+keras.utils.set_random_seed(5)
+assert ours == [float(np.random.rand()), keras.ops.convert_to_numpy(keras.random.normal((2,))).tolist()]
+assert "tensorflow" in sys.modules, "whoever asks for it gets it"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model.keras")], env=os.environ | {"KERAS_BACKEND": "torch"},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.tensorflow import process
@@ -83,6 +84,24 @@ def check_threads(backend: str, wanted: int) -> None:
             f"{_BEGINNINGS[backend].format(wanted)}, or train on a cluster whose ranks are other processes "
             "(init_orca_context; of Spark Connect with spark.python.worker.reuse=false)."
         )
+
+
+@contextmanager
+def without_tensorflow() -> Iterator[None]:
+    """In the block Keras does not import TensorFlow only to ask whether something is TensorFlow's.
+
+    It asks while it seeds and while it describes a model, also where another backend computes: 460 MB, and seconds.
+    Where TensorFlow has been imported, or computes, nothing changes; elsewhere nothing can be of it.
+    """
+    lazy: Any = getattr(sys.modules.get("keras.src.utils.module_utils"), "tensorflow", None)
+    if current() == "tensorflow" or "tensorflow" in sys.modules or not hasattr(lazy, "_available"):
+        yield
+        return
+    before, lazy._available = lazy._available, False
+    try:
+        yield
+    finally:
+        lazy._available = before
 
 
 def current() -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from zoo.engine import storage
 from zoo.engine.errors import UsageError
-from zoo.engine.frameworks.keras import travel
+from zoo.engine.frameworks.keras import backends, travel
 
 _OURS = re.compile(r'"module":\s*"(zoo(?:\.\w+)+)"')
 _ENDINGS = {b"PK\x03\x04": ".keras", b"\x89HDF": ".h5"}
@@ -225,7 +225,8 @@ def _write(url: str, ending: str, write: Any, overwrite: bool) -> str:
         raise UsageError(f"{storage.masked(url)} is there already, and overwrite=False.")
     with tempfile.TemporaryDirectory(prefix="zoo-keras-") as folder:
         path = Path(folder, f"file{ending}")
-        write(str(path))
+        with backends.without_tensorflow():
+            write(str(path))
         storage.write_atomically(url, path.read_bytes())
     return url
 

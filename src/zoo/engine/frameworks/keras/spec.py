@@ -156,7 +156,8 @@ class KerasSpec:
         from zoo.engine.frameworks.keras.replica import KerasReplica, Settings
 
         if self._packed is not None or not _is_model(self.model):
-            keras.utils.set_random_seed(self.seed)
+            with backends.without_tensorflow():
+                keras.utils.set_random_seed(self.seed)
         model = self._own_model()
         optimizer, decay = self._optimizer_of(model)
         callbacks = travel.unpack(self.callbacks) if isinstance(self.callbacks, bytes) else self.callbacks

@@ -19,6 +19,7 @@ from typing import Any
 import cloudpickle
 
 from zoo.engine.errors import NotPicklable
+from zoo.engine.frameworks.keras import backends
 
 _OWN = ("keras", "tensorflow", "jax", "torch", "numpy", "builtins")
 """Packages whose classes Keras finds by itself."""
@@ -38,7 +39,8 @@ def pack(thing: Any, name: str = "model") -> bytes:
     """
     try:
         custom = custom_objects([thing])
-        packed: bytes = cloudpickle.dumps((custom, cloudpickle.dumps(thing)))
+        with backends.without_tensorflow():
+            packed: bytes = cloudpickle.dumps((custom, cloudpickle.dumps(thing)))
         if any(not _is_installed(owner) for owner in custom.values()):
             unpack(packed)  # whether a user's own class can be made again shows here, and not first on the ranks
     except Exception as error:  # any class may refuse in its own way
