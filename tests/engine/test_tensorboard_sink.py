@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zoo.engine import storage
-from zoo.engine.errors import MissingDependency
+from zoo.engine.errors import MissingDependency, UsageError
 from zoo.engine.events import tensorboard
 from zoo.engine.events.events import EpochEnded, Resumed, StepsEnded, Validated
 from zoo.engine.events.tensorboard import TensorBoardSink, read_scalars
@@ -52,7 +52,8 @@ def test_scalars_come_back_by_step(log_dir: str) -> None:
     assert [rate for _, rate, _ in read_scalars(log_dir, "app", "train", "LearningRate")] == [0.5, 0.5, 0.5]
     for tag, value in {"Loss": 0.5, "Top1Accuracy": 0.75, "MAE": 2.0}.items():
         assert read_scalars(log_dir, "app", "validation", tag) == [[3, value, 120.0]]
-    assert read_scalars(log_dir, "app", "validation", "Accuracy") == []
+    with pytest.raises(UsageError, match=r"of Loss, MAE, Top1Accuracy, and none of 'Accuracy'.*mean 'Top1Accuracy'"):
+        read_scalars(log_dir, "app", "validation", "Accuracy")
     assert read_scalars(log_dir, "nothing", "train", "Loss") == []
 
 

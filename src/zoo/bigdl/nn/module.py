@@ -150,20 +150,25 @@ class Layer(nn.Module):
         """Whether it is in training mode."""
         return self.training
 
-    def evaluate(self, *args: Any) -> Any:
+    def evaluate(self, dataset: Any = None, batch_size: int = 32, val_methods: Any = None) -> Any:
         """Without arguments: to evaluation mode; returns self. Else measures on the current cluster.
 
         Args:
-            *args: rows as for `Optimizer`, batch_size, and a list of validation methods.
+            dataset: rows as for `Optimizer`.
+            batch_size: rows scored at once.
+            val_methods: validation methods, or their names.
 
         Returns:
             with arguments, a list of `EvaluatedResult`, in the order of the methods.
+
+        Raises:
+            UsageError: there is nothing to measure.
         """
-        if not args:
+        if dataset is None:
             return self.eval()
         from zoo.bigdl.nn.applying import evaluated
 
-        return evaluated(self, *args)
+        return evaluated(self, dataset, batch_size, val_methods)
 
     # --- weights -----------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.engine import storage
+from zoo.engine.errors import UsageError, did_you_mean
 from zoo.engine.events.events import Event, Resumed, StepsEnded, Validated
 from zoo.engine.optional import require
 
@@ -122,18 +123,25 @@ def read_scalars(log_dir: str, app_name: str, kind: str, tag: str) -> list[list[
 
     Returns:
         [step, value, wall time in seconds since 1970] of each, by step. A run that went back to an earlier step
-        replaces what was there from that step on. Empty where nothing is.
+        replaces what was there from that step on. Empty where nothing has been written yet.
 
     Raises:
+        UsageError: there are numbers, and none with this tag.
         MissingDependency: tensorboard is not installed.
         StorageFailed: a file cannot be read.
     """
     found: list[list[float]] = []
+    tags: set[str] = set()
     for event in _events_of(storage.join(log_dir, app_name, kind)):
         for value in event.summary.value:
+            tags.add(value.tag)
             if value.tag == tag and value.HasField("simple_value"):
                 _go_back_before(event.step, found)
                 found.append([event.step, value.simple_value, event.wall_time])
+    if tags and not found:
+        raise UsageError(
+            f"there are summaries of {', '.join(sorted(tags))}, and none of {tag!r}.{did_you_mean(tag, tags)}"
+        )
     return found
 
 
