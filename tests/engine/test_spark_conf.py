@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -85,6 +86,7 @@ def test_a_worker_whose_socket_is_closed_ends_in_silence(monkeypatch: pytest.Mon
 
 
 def test_no_directory_for_sockets_whose_paths_were_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     short = sockets.directory()
     assert short is not None and short.stat().st_mode & 0o777 == 0o700
     sockets.remove(short)
@@ -93,6 +95,18 @@ def test_no_directory_for_sockets_whose_paths_were_too_long(tmp_path: Path, monk
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     assert sockets.directory() is None and not list(long.iterdir())
+
+
+def test_no_directory_where_the_file_system_has_no_sockets(monkeypatch: pytest.MonkeyPatch):
+    class Refusing(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    before = set(Path("/tmp").glob("zoo-spark-*"))
+    monkeypatch.setattr(socket, "socket", Refusing)
+    assert sockets.directory() is None
+    assert set(Path("/tmp").glob("zoo-spark-*")) == before
 
 
 @pytest.mark.parametrize("mode", sorted(set(ALIASES.values())))

@@ -27,7 +27,7 @@ _PATH = "spark.executorEnv.PYTHONPATH"
 
 
 def directory() -> Path | None:
-    """A new directory that only this user may enter; None where the system has no such sockets, or its path is long."""
+    """A new directory that only this user may enter; None where it will not do (`fits`)."""
     made = Path(tempfile.mkdtemp(prefix="zoo-spark-"))
     if fits(made):
         return made
@@ -36,8 +36,9 @@ def directory() -> Path | None:
 
 
 def fits(place: Path) -> bool:
-    """Whether Spark can put its sockets there."""
-    return hasattr(socket, "AF_UNIX") and len(bytes(place)) + _NAME <= _LONGEST and _DAEMON.is_file()
+    """Whether Spark can put its sockets there: the system has them, the file system too, and the path is short."""
+    usable = hasattr(socket, "AF_UNIX") and len(bytes(place)) + _NAME <= _LONGEST and _DAEMON.is_file()
+    return usable and _takes_one(place)
 
 
 def settings(place: Path, own: Mapping[str, str]) -> dict[str, str]:
@@ -64,6 +65,17 @@ def end_with(session: SparkSession, place: Path) -> None:
     """
     jvm: Any = session.sparkContext._jvm
     jvm.org.apache.spark.util.ShutdownHookManager.registerShutdownDeleteDir(jvm.java.io.File(str(place)))
+
+
+def _takes_one(place: Path) -> bool:
+    trial = place / "trial"
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(trial))
+        trial.unlink()
+    except OSError:  # a shared folder of a virtual machine, for instance
+        return False
+    return True
 
 
 def remove(place: Path | None) -> None:
