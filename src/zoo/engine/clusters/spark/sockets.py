@@ -9,6 +9,7 @@ Leaves: whose it is (sessions, standalone), the other settings (conf).
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_log = logging.getLogger(__name__)
 _LONGEST = 103  # bytes of a socket's path, on macOS; Linux takes a few more
 _NAME = len("/.00000000-0000-0000-0000-000000000000.sock")  # that Spark gives them
 _DAEMON = Path(__file__).with_name("daemon") / "zoo_python_daemon.py"
@@ -63,8 +65,13 @@ def end_with(session: SparkSession, place: Path) -> None:
 
     With what is in it, as Spark does with directories of its own: the socket of a killed program is still there.
     """
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+
     jvm: Any = session.sparkContext._jvm
-    jvm.org.apache.spark.util.ShutdownHookManager.registerShutdownDeleteDir(jvm.java.io.File(str(place)))
+    try:
+        jvm.org.apache.spark.util.ShutdownHookManager.registerShutdownDeleteDir(jvm.java.io.File(str(place)))
+    except (Py4JError, TypeError) as error:  # of another Spark; a program that ends by itself removes it anyway
+        _log.debug("Spark does not take %s to be removed at its end: %s", place, error)
 
 
 def _takes_one(place: Path) -> bool:
