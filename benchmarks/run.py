@@ -137,7 +137,8 @@ def write(found: dict[str, list[Row]], size: str) -> None:
     readme = HERE / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    told = f"{machine()}. {' to '.join(sorted({one['date'] for one in kept.values()}))}."
+    dates = sorted({one["date"] for one in kept.values()})
+    told = f"{machine()}. {' to '.join(sorted({dates[0], dates[-1]}))}."
     readme.write_text(f"{before}{BEGIN}\n{told}\n\n{table(results)}\n{END}{after}")
 
 

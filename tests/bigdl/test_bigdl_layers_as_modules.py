@@ -68,6 +68,11 @@ def test_parameters_are_torch_s_iterator_and_bigdl_s_dict():
     assert np.allclose(model.get_weights()[3], before[3] - 0.5)
 
 
+def test_evaluating_without_a_method_says_what_one_is():
+    with pytest.raises(UsageError, match="validation method is Top1Accuracy"):
+        mlp().evaluate(np.zeros((2, 4), np.float32), 2)
+
+
 def test_names_modes_and_freezing():
     model = mlp()
     assert model.layers[0].name() == "fc1" and Linear(2, 2).name() != Linear(2, 2).name()

@@ -69,13 +69,12 @@ def test_unix_sockets_serve_where_all_executors_are_on_this_machine(tmp_path: Pa
 def test_the_users_word_on_sockets_wins(tmp_path: Path):
     assert settings(request(conf={f"{SOCKETS}.enabled": False}), {}, tmp_path)[f"{SOCKETS}.enabled"] == "false"
     assert settings(request(conf={f"{SOCKETS}.dir": "/run/mine"}), {}, tmp_path)[f"{SOCKETS}.dir"] == "/run/mine"
-    path = settings(request(conf={"spark.executorEnv.PYTHONPATH": "/mine"}), {}, tmp_path)[
-        "spark.executorEnv.PYTHONPATH"
-    ]
-    assert path.split(os.pathsep)[0] == "/mine" and (Path(path.split(os.pathsep)[1]) / "zoo_python_daemon.py").is_file()
+    name = "spark.executorEnv.PYTHONPATH"
+    theirs, ours = settings(request(conf={name: "/mine"}), {}, tmp_path)[name].split(os.pathsep)
+    assert theirs == "/mine" and (Path(ours) / "zoo_python_daemon.py").is_file()
 
 
-def test_a_worker_whose_socket_is_closed_ends_in_silence(monkeypatch: pytest.MonkeyPatch):
+def test_a_worker_whose_socket_is_closed_ends_in_silence():
     daemon: Any = importlib.import_module("zoo.engine.clusters.spark.daemon.zoo_python_daemon")
 
     def closed(sock: Any, authenticated: bool) -> int:
