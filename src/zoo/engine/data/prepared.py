@@ -20,7 +20,7 @@ from zoo.engine.data import images
 from zoo.engine.data.ahead import Ahead, in_order
 from zoo.engine.data.content import aligned
 from zoo.engine.data.pictures import among, picture, told
-from zoo.engine.data.valued import transformed
+from zoo.engine.data.valued import numbers, transformed
 from zoo.engine.errors import ColumnNotFound, DataError, NotPicklable, UsageError
 from zoo.engine.jobs import Columns, ColumnTransform, ImageTransform, Transform
 from zoo.engine.parcels import Carried
@@ -128,16 +128,7 @@ def _stacked(kept: np.ndarray, name: str, transform: ImageTransform) -> np.ndarr
 
 
 def _array(made: Any, name: str) -> np.ndarray:
-    """What a transform has made, once it is found to be numbers."""
-    try:
-        array = np.asarray(made)
-    except ValueError:  # lists of unequal lengths
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"transform must give an array of numbers for an image of column '{name}'. Received: {type(made).__name__}"
-        )
-    return array
+    return numbers(made, f"transform must give an array of numbers for an image of column '{name}'")
 
 
 def _together(made: list[np.ndarray], name: str, kept: np.ndarray) -> np.ndarray:

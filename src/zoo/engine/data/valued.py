@@ -16,6 +16,25 @@ from zoo.engine.errors import DataError
 from zoo.engine.jobs import ColumnTransform
 
 
+def numbers(made: Any, rule: str) -> np.ndarray:
+    """What a user's function has made, as an array.
+
+    Args:
+        made: an array, or anything that numpy makes one of.
+        rule: what the function must give, for the error.
+
+    Raises:
+        DataError: it does not consist of numbers, or not of rows of one length.
+    """
+    try:
+        array = np.asarray(made)
+    except ValueError:  # lists of unequal lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{rule}. Received: {type(made).__name__}")
+    return array
+
+
 def transformed(kept: np.ndarray, name: str, transform: ColumnTransform, image: bool) -> list[np.ndarray]:
     """The arrays of a column, rows first: one, or as many as the function gives for a row.
 
@@ -57,15 +76,7 @@ def _row(made: Any, name: str) -> tuple[np.ndarray, ...]:
 
 
 def _array(made: Any, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(made)
-    except ValueError:  # lists of unequal lengths
-        array = np.empty(0, object)
-    if array.dtype.kind not in "biuf":
-        raise DataError(
-            f"the transform of column '{name}' must give an array of numbers, or a tuple of arrays. "
-            f"Received: {type(made).__name__}"
-        )
+    array = numbers(made, f"the transform of column '{name}' must give an array of numbers, or a tuple of arrays")
     return array.astype(np.float32) if array.dtype == np.float64 else array  # as columns of such numbers are
 
 

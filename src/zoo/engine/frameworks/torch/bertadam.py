@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from zoo.engine import optim
+from zoo.engine.frameworks.torch.each_weight import EachWeight
 
 
-class BertAdam(torch.optim.Optimizer):
+class BertAdam(EachWeight):
     """Adam without bias correction, with decay beside the gradient: `zoo.engine.optim.AdamWeightDecay`.
 
     Args:
@@ -26,19 +27,6 @@ class BertAdam(torch.optim.Optimizer):
             "weight_decay": asked.decay,
         }
         super().__init__(parameters, values)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Updates all weights that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
-        return loss
 
     def _update(self, w: torch.Tensor, g: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[w]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from zoo.engine import optim
+from zoo.engine.frameworks.torch.each_weight import EachWeight
 
 
-class Ftrl(torch.optim.Optimizer):
+class Ftrl(EachWeight):
     """Follow the regularised leader, per coordinate.
 
     With gradient g, weight w, accumulator n and linear term z of each coordinate, p = -power, one update is
@@ -41,20 +42,9 @@ class Ftrl(torch.optim.Optimizer):
         }
         super().__init__(parameters, values)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Updates all weights that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None and group["lr"] != 0:
-                    self._update(weight, weight.grad, group)
-        return loss
-
     def _update(self, w: torch.Tensor, g: torch.Tensor, group: dict[str, Any]) -> None:
+        if group["lr"] == 0:
+            return
         state = self.state[w]
         if not state:
             state["n"] = torch.full_like(w, group["accumulator"])
