@@ -245,7 +245,9 @@ def test_the_network_has_three_scales_and_learns_a_picture_by_heart(yolo: Any, s
     assert [tuple(output.shape[1:]) for output in network.outputs] == [(3, 3, 3, 8), (6, 6, 3, 8), (12, 12, 3, 8)]
     masks = yolo.model.ANCHOR_MASKS
     loss = [yolo.model.YoloLoss(ANCHORS[mask], 3) for mask in masks]
-    network.compile(keras.optimizers.Adam(1e-2), loss, jit_compile=False)
+    network.compile(
+        keras.optimizers.Adam(1e-2), loss, jit_compile=keras.config.backend() == "jax"
+    )  # JAX: else op by op
     image = np.random.default_rng(0).uniform(size=(2, SIZE, SIZE, 3)).astype("float32")
     labels = [np.stack([scale, np.zeros_like(scale)]) for scale in targets]  # the other picture is empty
     lost = network.fit(image, labels, epochs=60, batch_size=2, verbose=0).history["loss"]
