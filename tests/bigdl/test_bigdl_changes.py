@@ -56,6 +56,15 @@ def test_a_layer_that_cannot_take_its_input_is_named() -> None:
     assert caught.value.__notes__ == ["This was Linear 'fc2', given the shape (12, 3)."]
 
 
+def test_a_container_is_not_added_to_what_is_in_it() -> None:
+    inner = Sequential()
+    outer = Sequential().add(ReLU()).add(inner)
+    for wrong in (inner, outer):
+        with pytest.raises(UsageError, match="takes a layer that the container is not in. Received: (itself|Seq)"):
+            inner.add(wrong)
+    assert outer.forward(X).shape == X.shape
+
+
 def test_a_model_prints_what_a_program_said_of_it() -> None:
     model = (
         Sequential().add(Linear(4, 3).set_name("fc1")).add(Linear(3, 2, with_bias=False, init_weight=np.ones((2, 3))))
