@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 from zoo.bigdl.nn.criterion import MSECriterion
 from zoo.bigdl.nn.layer import Linear, ReLU, Sequential
 from zoo.bigdl.optim.optimizer import MAE, SGD, EveryEpoch, MaxEpoch, Optimizer
-from zoo.engine.errors import UsageError
+from zoo.bigdl.util.common import Sample
+from zoo.engine.errors import DataError, UsageError
 from zoo.orca.learn.pytorch import Estimator
 from zoo.orca.learn.rows import LocalRows
 from zoo.pipeline.estimator import Estimator as PipelineEstimator
@@ -146,3 +148,13 @@ def test_the_older_estimator_goes_on_with_new_criteria_and_methods(inline: None)
     for epoch in range(4):
         estimator.train((X, Y), MSECriterion(), MaxEpoch(epoch + 1), None, (X, Y), [MAE()], 4)
     agree(model.get_weights(), undisturbed(4))
+
+
+def test_samples_of_different_shapes_are_an_error_of_the_data(on_spark: Any, tmp_path: Path) -> None:
+    """No rank was lost: with checkpoints, another gang would be started for nothing."""
+    samples = [Sample.from_ndarray(np.ones(3 + place % 2, "float32"), 1.0) for place in range(8)]
+    rows = on_spark.sparkContext.parallelize(samples, 2)
+    optimizer = Optimizer(Linear(3, 1), rows, MSECriterion(), MaxEpoch(1), 4)
+    optimizer.set_checkpoint(EveryEpoch(), str(tmp_path))
+    with pytest.raises(DataError, match=r"^the elements of the RDD have different shapes: \[\(3,\), \(4,\)\]. Pad"):
+        optimizer.optimize()
