@@ -62,7 +62,7 @@ class Problem(NamedTuple):
 
 # (key, limit): (budget, reason). An entry that is no longer needed fails the check too.
 EXCEPTIONS: dict[tuple[str, str], tuple[int, str]] = {
-    ("zoo.orca.learn.estimator", "lines"): (467, "one class, whose every argument is explained where it is given"),
+    ("zoo.orca.learn.estimator", "lines"): (472, "one class, whose every argument is explained where it is given"),
     ("zoo.orca.learn.estimator.Estimator.fit", "function lines"): (
         75,
         "half of them are its signature, one argument a line; the rest is one job, field by field",

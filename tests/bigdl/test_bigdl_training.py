@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.bigdl.nn.criterion import ClassNLLCriterion, CrossEntropyCriterion, MSECriterion
-from zoo.bigdl.nn.layer import JoinTable, Linear, LogSoftMax, ParallelTable, ReLU, Sequential
+from zoo.bigdl.nn.layer import JoinTable, Linear, LogSoftMax, LookupTable, Mean, ParallelTable, ReLU, Sequential
 from zoo.bigdl.optim.optimizer import (
     LBFGS,
     MAE,
@@ -85,6 +85,22 @@ def test_a_penalty_is_the_same_on_two_ranks(two_ranks):
     est = Estimator.from_bigdl(model=model, loss=ClassNLLCriterion(), optimizer=SGD(0.5), workers_per_node=2)
     est.fit((X, Y), 5, 64)
     assert near(model, wanted) and not near(model, plain_loop(classifier(), 5))
+
+
+@pytest.mark.parametrize("sync", ["allreduce", "sharded"])
+def test_a_bounded_table_is_the_same_on_two_ranks(two_ranks, sync):
+    """A rank looks up its own rows only; what it does to their weights must be what all do."""
+    words = RNG.integers(1, 61, (64, 3)).astype(np.float32)
+
+    def table(ranks):
+        torch.manual_seed(0)
+        model = Sequential().add(LookupTable(60, 3, max_norm=0.5)).add(Mean(2)).add(Linear(3, 2)).add(LogSoftMax())
+        optimizer = SGD(0.5, momentum=0.9, dampening=0.0)
+        est = Estimator.from_bigdl(model=model, loss=ClassNLLCriterion(), optimizer=optimizer, workers_per_node=ranks)
+        est.fit((words, Y), 3, 16, sync=sync)
+        return model
+
+    assert near(table(2), table(1))
 
 
 def test_validation_checkpoints_and_summaries(inline, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import zoo.pipeline.api.autograd as A
+from zoo.bigdl.nn import layer as bigdl
 from zoo.engine import session
 from zoo.engine.clusters.local import LocalCluster
 from zoo.engine.errors import NoContext, UsageError
@@ -220,6 +221,13 @@ def test_a_sequential_begins_in_several_ways() -> None:
     assert nested.get_layer("inner") is nested.layers[0]
     with pytest.raises(UsageError, match="takes a layer or a model"):
         Sequential().add("dense")
+    with pytest.raises(UsageError, match=r"layers of zoo.bigdl, go into zoo.bigdl.nn.layer.Sequential. Received: Lin"):
+        Sequential().add(bigdl.Linear(4, 1))
+    with pytest.raises(UsageError, match=r"nodes as Input of zoo.bigdl.nn.layer gives them. Received: zoo.pipeline"):
+        bigdl.Linear(4, 1)(Input(shape=(4,)))
+    if keras.backend.backend() != "torch":
+        with pytest.raises(UsageError, match="of Keras.*go into Sequential and Model of zoo.pipeline.api.keras"):
+            bigdl.Sequential().add(Dense(1))
 
 
 MERGED = {

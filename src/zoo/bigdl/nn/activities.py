@@ -83,5 +83,8 @@ def _to_tensor(value: Any) -> Tensor:
         return value
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
-        raise UsageError(f"layers take arrays of numbers. Received: {type(value).__name__} of {array.dtype}")
+        raise UsageError(
+            "layers take arrays of numbers, tensors of torch, and nodes as Input of zoo.bigdl.nn.layer gives them. "
+            f"Received: {type(value).__module__}.{type(value).__qualname__} of {array.dtype}"
+        )
     return torch.from_numpy(np.array(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype, copy=True))

@@ -15,6 +15,12 @@ from zoo.bigdl.nn.activities import axis_of, mapped
 from zoo.bigdl.nn.definition import LAYERS
 from zoo.bigdl.nn.module import Layer
 from zoo.engine.errors import UsageError
+from zoo.orca.learn.kinds import is_of
+
+_OF_KERAS = (
+    " Layers of Keras, and what Net.load_bigdl gives, go into Sequential and Model of zoo.pipeline.api.keras; into "
+    "this one only where Keras computes with torch (KERAS_BACKEND=torch)."
+)
 
 
 class Container(Layer):
@@ -24,12 +30,15 @@ class Container(Layer):
         """Appends a layer, or any torch module; returns self.
 
         Raises:
-            UsageError: something else.
+            UsageError: something else, or the container itself, or one that it is in.
         """
+        kind = type(self).__name__
         if not isinstance(model, nn.Module):
-            raise UsageError(
-                f"{type(self).__name__}.add takes a layer of zoo.bigdl.nn.layer, or a torch module. Got: {model!r}"
-            )
+            hint = _OF_KERAS if is_of(model, "keras.") else ""
+            raise UsageError(f"{kind}.add takes a layer of zoo.bigdl.nn.layer, or a torch module.{hint} Got: {model!r}")
+        if any(one is self for one in model.modules()):
+            told = "itself" if model is self else f"{type(model).__name__}, which holds it"
+            raise UsageError(f"{kind}.add takes a layer that the container is not in. Received: {told}")
         self.add_module(str(len(self.layers)), model)
         return self
 

@@ -120,7 +120,7 @@ def LookupTable(
         n_index: how many rows.
         n_output: of each row.
         padding_value: the number whose row is 0 and not trained; 0 for none.
-        max_norm: longer rows are scaled to it when they are used.
+        max_norm: longer rows are scaled to it when they are used; the weight itself stays as it is.
         norm_type: which norm.
         should_scale_grad_by_freq: whether gradients are divided by how often a row is in the batch.
         wRegularizer: a penalty on the weight.
@@ -193,10 +193,17 @@ class _Highway(nn.Module):
 
 
 class _Lookup(nn.Embedding):
+    """Rows by numbers from 1.
+
+    Rows beyond the limit are scaled in the output, not in the weight as torch does: a rank sees only its own rows, and
+    their weights would part. Their gradient is that of the scaled row, as in BigDL.
+    """
+
     def __init__(
         self, rows: int, size: int, padding: int | None, limit: float | None, norm: float, by_frequency: bool
     ) -> None:
-        super().__init__(rows, size, padding, limit, norm, by_frequency)
+        super().__init__(rows, size, padding, scale_grad_by_freq=by_frequency)
+        self.limit, self.norm = limit, norm
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.long() - 1
@@ -205,7 +212,13 @@ class _Lookup(nn.Embedding):
                 f"LookupTable has the rows 1 ... {self.num_embeddings}. Received numbers from {int(rows.min()) + 1} to "
                 f"{int(rows.max()) + 1}."
             )
-        return super().forward(rows)
+        found = super().forward(rows)
+        return found if self.limit is None else found + self._beyond(found.detach(), self.limit)
+
+    def _beyond(self, found: Tensor, limit: float) -> Tensor:
+        """What is added to rows so that none is longer than `limit`."""
+        lengths = torch.linalg.vector_norm(found, self.norm, dim=-1, keepdim=True)
+        return torch.where(lengths > limit, found * (limit / lengths - 1), 0.0)
 
 
 def _cosine(x: Tensor, rows: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ class Optimizer:
         self._model_dir: str | None = None
         self._summaries: tuple[str, str] | None = None
         self._clip: Any = None
-        self._estimator: Any = None
+        self._estimator: Any = None  # made anew for what it was not told; the former one tells where it stood
+        self._former: Any = None
         _check(self._parts)
 
     @staticmethod
@@ -75,15 +76,23 @@ class Optimizer:
             UsageError: a mistake in the call, before any process starts.
             WorkerFailed: ranks failed; the user's own line comes first.
         """
-        if self._estimator is None:
-            self._estimator = Estimator.from_torch(
-                **self._parts, metrics=self._methods or None, model_dir=self._model_dir
-            )
-        self._told(self._estimator)
-        self._estimator.fit(
+        estimator = self._made()
+        self._told(estimator)
+        estimator.fit(
             self._data, epochs=None, batch_size=self._batch_size, end_trigger=self._end, **self._words
         )  # fmt: skip
         return self._parts["model"]
+
+    def load_checkpoint(self, path: str) -> None:
+        """Goes back to a checkpoint, or the newest below `path`; `optimize` goes on from there.
+
+        The model gets its weights, the optimizer its memory; epochs and steps are counted on from the checkpoint's.
+
+        Raises:
+            UsageError: there is none, or it is another model's.
+            CheckpointDamaged: the one that was named is damaged.
+        """
+        self._made().load_checkpoint(path)
 
     def set_validation(self, batch_size: int, val_rdd: Any, trigger: Any, val_method: Any = "Top1Accuracy") -> None:
         """Measures while training.
@@ -94,7 +103,8 @@ class Optimizer:
             trigger: when.
             val_method: validation methods, or their names.
         """
-        self._methods, self._estimator = methods_of(val_method), None
+        self._methods = methods_of(val_method)
+        self._remake()
         self._words |= {"validation_data": val_rdd, "validation_trigger": convert_trigger(trigger)}
 
     def set_checkpoint(self, checkpoint_trigger: Any, checkpoint_path: str, isOverWrite: bool = True) -> None:
@@ -105,7 +115,8 @@ class Optimizer:
             checkpoint_path: a directory, or any fsspec URL.
             isOverWrite: accepted for older programs.
         """
-        self._model_dir, self._estimator = checkpoint_path, None
+        self._model_dir = checkpoint_path
+        self._remake()
         self._words["checkpoint_trigger"] = convert_trigger(checkpoint_trigger)
 
     def set_gradclip_const(self, min_value: float, max_value: float) -> None:
@@ -129,16 +140,18 @@ class Optimizer:
         return self._summarise(summary)
 
     def set_model(self, model: Any) -> None:
-        """Trains another model."""
+        """Trains another model, from its first epoch."""
         self._change(model=model)
+        self._former = None
 
     def set_criterion(self, criterion: Any) -> None:
-        """Trains with another criterion."""
+        """Goes on with another criterion."""
         self._change(loss=criterion)
 
     def set_optim_method(self, optim_method: Any) -> None:
-        """Trains with another optimizer."""
+        """Trains with another optimizer; epochs and steps count from 1 again, as they are its own in BigDL."""
         self._change(optimizer=optim_method)
+        self._former = None
 
     def set_end_when(self, end_when: Any) -> None:
         """Ends at another trigger."""
@@ -153,7 +166,20 @@ class Optimizer:
 
     def _change(self, **part: Any) -> None:
         _check(self._parts | part)
-        self._parts, self._estimator = self._parts | part, None
+        self._parts |= part
+        self._remake()
+
+    def _remake(self) -> None:
+        self._estimator, self._former = None, self._estimator or self._former
+
+    def _made(self) -> Any:
+        if self._estimator is None:
+            self._estimator = Estimator.from_torch(
+                **self._parts, metrics=self._methods or None, model_dir=self._model_dir
+            )
+            if self._former is not None:
+                self._estimator.go_on_from(self._former)
+        return self._estimator
 
     def _summarise(self, summary: Any) -> Optimizer:
         place = (summary.log_dir, summary.app_name)

@@ -353,6 +353,11 @@ class Estimator:
         self._seed = self._position.get("seed", self._seed)
         self._loaded = True
 
+    def go_on_from(self, former: Estimator) -> None:
+        """The next `fit` goes on where `former` stands: an estimator of the same model and optimizer."""
+        self._state, self._progress, self._position = former._state, former._progress, former._position
+        self._seed, self._loaded, self._failed = former._seed, former._loaded, former._failed
+
     def load_orca_checkpoint(self, path: str, version: int | None = None, prefix: str | None = None) -> None:
         """The older name of `load_checkpoint`.
 

@@ -52,7 +52,7 @@ class Estimator:
         validation_method: Any = None,
         batch_size: int = 32,
     ) -> Estimator:
-        """Trains; a second call with the same criterion and methods goes on.
+        """Trains; a second call goes on, also with another criterion or other methods.
 
         Args:
             train_set: a `FeatureSet`, an RDD of `Sample`s, arrays ``(x, y)``, XShards.
@@ -122,10 +122,12 @@ class Estimator:
 
     def _over(self, criterion: Any, methods: list[Any]) -> Any:
         if self._made is None or self._asked != (criterion, methods):
-            self._made = bigdl.Estimator.from_bigdl(
+            former, self._made = self._made, bigdl.Estimator.from_bigdl(
                 model=self._model, loss=criterion, optimizer=self._optimizer, metrics=methods or None,
                 model_dir=self._model_dir,
             )  # fmt: skip
+            if former is not None:
+                self._made.go_on_from(former)
             self._asked = (criterion, methods)
         if self._summaries is not None:
             self._made.set_tensorboard(*self._summaries)

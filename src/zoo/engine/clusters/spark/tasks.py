@@ -189,10 +189,14 @@ class Stage:
 
         Raises:
             DataError: the job has ended well without any rank: Spark starts no task for a frame that is plainly empty.
+                Or its rows cannot be read, which another gang could not either.
         """
         if not self._ended.is_set() or board.failing:
             return {}
         if self._error is not None:
+            found = told(str(self._error))
+            if isinstance(found, DataError):
+                raise found from None  # Spark's own has it once more, among the stack of its JVM
             return dict.fromkeys(range(board.world), f"went with its Spark stage: {_first_lines(self._error)}")
         if board.deserted:
             raise DataError(NO_ROWS.format("training"))

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from zoo.engine.errors import UsageError
 from zoo.engine.frameworks.keras import files
+from zoo.orca.learn.kinds import is_torch
 from zoo.pipeline.api.keras.engine import graphs
 from zoo.pipeline.api.keras.engine.topology import OURS, KerasNet
 from zoo.pipeline.api.library import library
@@ -133,7 +134,8 @@ class Sequential(KerasNet, keras.Sequential):
         if not isinstance(layer, keras.layers.Layer) and hasattr(layer, "to_keras"):
             layer = layer.to_keras()  # a TFNet
         if not isinstance(layer, keras.layers.Layer) and not hasattr(layer, "_keras_history"):
-            raise UsageError(f"Sequential.add takes a layer or a model. Received: {model!r}")
+            hint = " Torch modules, and layers of zoo.bigdl, go into zoo.bigdl.nn.layer.Sequential." * is_torch(layer)
+            raise UsageError(f"Sequential.add takes a layer or a model of Keras.{hint} Received: {model!r}")
         shape = getattr(layer, "given_input_shape", None)
         if not self._layers and shape is not None and not isinstance(shape, list):
             super().add(keras.Input(shape))

@@ -13,6 +13,7 @@ from zoo.engine.errors import UsageError
 from zoo.pipeline.api.keras.engine.graphs import keras_name
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net import containers
+from zoo.pipeline.api.net.bounds import check_counts, check_features, check_rows
 from zoo.pipeline.api.net.faults import reason
 from zoo.pipeline.api.net.modules import Module
 from zoo.pipeline.api.net.operations import flat
@@ -78,6 +79,7 @@ class Assembly:
                 last = place == len(steps) - 1
                 layer = step.make(name=self._free(name if last else f"{name}_{step.suffix or place}"))
                 x = _applied(layer, step, x)
+                check_rows(x, f"layer '{layer.name}'")
                 made.append(layer)
             if key is not None:
                 self._made[key] = made
@@ -95,9 +97,10 @@ class Assembly:
     def _single(self, module: Module, x: Any, name: str) -> Any:
         shape = shape_of(x)
         key = (module.number or id(module), module.postfix) if module.weights else None
+        check_counts(module)
         try:
             return self.steps(_STEPS[module.kind](module, shape), x, name, key)
-        except (ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # each backend of Keras has errors of its own
             raise UsageError(f"{module} cannot take an input of shape {shape}: {reason(error)}") from error
 
     def _keras_style(self, module: Module, x: Any, name: str | None) -> Any:
@@ -130,6 +133,7 @@ def _applied(layer: Any, step: Step, x: Any) -> Any:
         return layer(x)
     shape = shape_of(x)
     if not layer.built:
+        check_features(layer.name, shape, step.takes)
         layer.build(shape)
     have = [tuple(weight.shape) for weight in layer.weights]
     given = [tuple(weight.shape) for weight in step.weights]

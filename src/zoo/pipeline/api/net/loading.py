@@ -15,6 +15,7 @@ from zoo.pipeline.api.keras.engine.graphs import keras_name
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net.assembly import Assembly
 from zoo.pipeline.api.net.bigdl_file import read_module
+from zoo.pipeline.api.net.bounds import checked_shape
 from zoo.pipeline.api.net.entries import input_shape
 from zoo.pipeline.api.net.graph_net import GraphNet
 from zoo.pipeline.api.net.modules import Module
@@ -45,10 +46,17 @@ def graph_of(module: Module, of: str, shape: Any = None) -> GraphNet:
             f"{of} does not say which shape its input has. Pass it without the batch: "
             "Net.load_bigdl(path, input_shape=(3, 224, 224)), or a list of shapes for several inputs."
         )
-    inputs = _inputs(shape, _input_names(module))
+    inputs = _inputs(_fitting(shape, of), _input_names(module))
     outputs = flat(Assembly().apply(module, inputs))
     name = keras_name(module.given_name) if module.given_name else None
     return GraphNet(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
+
+
+def _fitting(shape: Any, of: str) -> Any:
+    try:
+        return checked_shape(shape)
+    except UsageError as error:
+        raise UsageError(f"{of}: {error}") from error
 
 
 def _inputs(shape: Any, names: Sequence[str]) -> Any:

@@ -83,7 +83,7 @@ def _gated(cell: Module, layer: Any, weights: Sequence[np.ndarray], order: Seque
         layer, units, _activation(cell, "activation", "Tanh"), _activation(cell, "innerActivation", "Sigmoid"),
         return_sequences=True, **words,
     )  # fmt: skip
-    return Step(make, [array[rows].T for array in weights])
+    return Step(make, [array[rows].T for array in weights], takes=(-1, weights[0].shape[-1]))
 
 
 def _simple(cell: Module) -> Step:
@@ -92,7 +92,7 @@ def _simple(cell: Module) -> Step:
     biases = [array for array in _weights_below(cell.get("cell")) if array.ndim == 1]
     units = len(weight)
     make = partial(keras.layers.SimpleRNN, units, _activation(cell, "activation", "Tanh"), return_sequences=True)
-    return Step(make, [weight.T, hidden[0].T, sum(biases, bias)])
+    return Step(make, [weight.T, hidden[0].T, sum(biases, bias)], takes=(-1, weight.shape[-1]))
 
 
 _KNOWN: Mapping[str, Callable[[Module], Step]] = {"LSTM": _lstm, "GRU": _gru, "RnnCell": _simple}

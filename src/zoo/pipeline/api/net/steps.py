@@ -22,11 +22,13 @@ class Step(NamedTuple):
         make: the layer, of ``name=``.
         weights: in Keras' order and layout; None to keep what a layer begins with.
         suffix: of the layer's name, if further steps follow.
+        takes: (axis, size) that the input of a layer with weights has; None where the weights do not tell.
     """
 
     make: Callable[..., Any]
     weights: Sequence[np.ndarray] | None = None
     suffix: str = ""
+    takes: tuple[int, int] | None = None
 
 
 Steps = Callable[[Any, Any], Sequence[Step]]

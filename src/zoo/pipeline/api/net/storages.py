@@ -52,7 +52,7 @@ class Storages:
             self.numbers[storage] = numbers[0] if len(numbers) == 1 else np.concatenate(numbers)
 
     def array(self, view: TensorView, of: str) -> np.ndarray:
-        """A tensor as an array of its own.
+        """A tensor as an array over the storage, not to be written to: tensors may share one, so copies could be many.
 
         Args:
             view: the tensor.
@@ -73,7 +73,7 @@ class Storages:
                 f"and its storage {len(numbers)} numbers: the file is damaged."
             )
         strides = [stride * numbers.itemsize for stride in view.strides]
-        return np.array(np.lib.stride_tricks.as_strided(numbers[view.offset :], view.sizes, strides))
+        return np.lib.stride_tricks.as_strided(numbers[view.offset :], view.sizes, strides, writeable=False)
 
 
 def _fits(view: TensorView, count: int) -> bool:

@@ -26,7 +26,7 @@ def linear_step(module: Module, suffix: str = "") -> Step:
     """A Linear as Dense, whose kernel is (input, output)."""
     weight, *bias = module.weights
     make = partial(keras.layers.Dense, weight.shape[0], use_bias=bool(bias))
-    return Step(make, [weight.T, *bias], suffix)
+    return Step(make, [weight.T, *bias], suffix, (-1, weight.shape[-1]))
 
 
 def _linear(module: Module, shape: Any) -> Sequence[Step]:
@@ -48,7 +48,8 @@ def _convolution(module: Module, shape: Any) -> Sequence[Step]:
         ImageConvolution, filters.shape[-1], kernel, stride, border, layout_of(module), dilation, groups,
         use_bias=bool(bias),
     )  # fmt: skip
-    return [*before, Step(make, [filters, *bias])]
+    axis = -1 if layout_of(module) == "channels_last" else 1
+    return [*before, Step(make, [filters, *bias], takes=(axis, filters.shape[-2] * groups))]
 
 
 def _border(
@@ -83,7 +84,7 @@ def _full_convolution(module: Module, _: Any) -> Sequence[Step]:
     extra = (module.get("adjH", 0), module.get("adjW", 0))
     if module.get("nGroup", 1) != 1:
         raise UsageError("a transposed convolution of several groups is not known here.")
-    filters = weight.reshape(weight.shape[-4:]).transpose(2, 3, 1, 0)
+    filters = weight.reshape(*weight.shape[-4:-2], *kernel).transpose(2, 3, 1, 0)
     make = partial(
         keras.layers.Conv2DTranspose, filters.shape[2], kernel, stride, "valid", data_format="channels_last",
         use_bias=False,
@@ -93,7 +94,7 @@ def _full_convolution(module: Module, _: Any) -> Sequence[Step]:
         padding,
         (pad - more + gone for pad, more, gone in zip(padding, extra, beyond, strict=True)),
     )
-    steps = [operation("move", "last", source=1, target=3), Step(make, [filters], "full")]
+    steps = [operation("move", "last", source=1, target=3), Step(make, [filters], "full", (-1, filters.shape[-1]))]
     steps.append(operation("move", "first", source=3, target=1))
     steps.append(operation("pad_image", "cut", sides=[-left, -right, -top, -bottom], channels_last=False))
     if bias:
@@ -106,13 +107,14 @@ def _temporal_convolution(module: Module, shape: Any) -> Sequence[Step]:
     weight, *bias = module.weights
     width, step = module.get("kernelW"), module.get("strideW", 1)
     filters = weight.reshape(weight.shape[0], width, -1).transpose(1, 2, 0)
-    return [Step(partial(keras.layers.Conv1D, weight.shape[0], width, step, use_bias=bool(bias)), [filters, *bias])]
+    make = partial(keras.layers.Conv1D, weight.shape[0], width, step, use_bias=bool(bias))
+    return [Step(make, [filters, *bias], takes=(-1, filters.shape[1]))]
 
 
 def _volumetric_convolution(module: Module, shape: Any) -> Sequence[Step]:
     weight, *bias = module.weights
     kernel, stride, padding = (tuple(module.get(f"{name}{axis}") for axis in "THW") for name in ("k", "d", "pad"))
-    filters = weight.reshape(weight.shape[-5:]).transpose(2, 3, 4, 1, 0)
+    filters = weight.reshape(*weight.shape[-5:-3], *kernel).transpose(2, 3, 4, 1, 0)
     make = partial(
         VolumeConvolution, filters.shape[-1], kernel, stride, "same" if -1 in padding else "valid",
         "channels_first", use_bias=bool(bias),
@@ -122,7 +124,7 @@ def _volumetric_convolution(module: Module, shape: Any) -> Sequence[Step]:
         for axis, size in enumerate(padding)
         if size > 0
     ]
-    return [*before, Step(make, [filters, *bias])]
+    return [*before, Step(make, [filters, *bias], takes=(1, filters.shape[-2]))]
 
 
 def _batch_normalization(axes: int) -> Steps:
@@ -133,7 +135,8 @@ def _batch_normalization(axes: int) -> Steps:
             keras.layers.BatchNormalization, axis, 1.0 - module.get("momentum", 0.1), module.get("eps", 1e-5), affine,
             affine,
         )  # fmt: skip
-        return [Step(make, [*module.weights, module.get("runningMean"), module.get("runningVar")])]
+        statistics = [module.get("runningMean"), module.get("runningVar")]
+        return [Step(make, [*module.weights, *statistics], takes=(axis, statistics[0].size))]
 
     return steps
 
@@ -156,7 +159,8 @@ def _prelu(module: Module, shape: Any) -> Sequence[Step]:
     axes = len(shape) - 1
     shared = list(range(1 if slopes.size == 1 else 2, axes + 1))
     target = (slopes.size,) + (1,) * (axes - 1)
-    return [Step(partial(keras.layers.PReLU, shared_axes=shared or None), [slopes.reshape(target)])]
+    takes = (1, slopes.size) if slopes.size > 1 else None
+    return [Step(partial(keras.layers.PReLU, shared_axes=shared or None), [slopes.reshape(target)], takes=takes)]
 
 
 def _entrywise(weight: int | None, bias: int | None) -> Steps:
