@@ -73,7 +73,8 @@ def stopped(frame: Any, place: Path, steps: int) -> NNModel:
 def test_another_program_goes_on_where_a_killed_driver_left(frame: Any, whole: Any, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     place = tmp_path / "checkpoints"
-    own = {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    own = {"TMPDIR": str(tmp_path / "tmp"), "PYSPARK_PYTHON": sys.executable}
+    own |= {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     killed = subprocess.run(
         [sys.executable, killed_driver.__file__, str(place)],
         env=os.environ | own, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,

@@ -231,9 +231,20 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
             f"the label {list(plan.labels)} holds text or bytes, which cannot become a tensor. Number it first, e.g. "
             "by StringIndexer, or give NNEstimator a label_preprocessing that makes arrays of it."
         )
-    if len(outputs) == len(labels) == 1:
-        _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels)))
+    if len(outputs) == len(labels) == 1 or isinstance(framework, frameworks.Torch):  # Keras has a loss for each
+        hint = _hint_of_labels(plan.labels)
+        _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels), hint))
     return transforms
+
+
+def _hint_of_labels(names: Sequence[str]) -> str:
+    """What it may mean that the criterion does not take several labels."""
+    if len(names) == 1:
+        return ""
+    return (
+        f" The criterion gets a tuple of the {len(names)} labels. Where they are one target, make them one column: "
+        f"F.array({', '.join(map(repr, names))})."
+    )
 
 
 def _hint(framework: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
