@@ -12,6 +12,7 @@ from torch import nn
 
 from zoo.engine import session
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
+from zoo.orca.learn.metrics import Accuracy
 from zoo.orca.learn.trigger import EveryEpoch
 from zoo.pipeline.nnframes.labels import ClassNumbers
 from zoo.pipeline.nnframes.training import Classes, Flat
@@ -116,6 +117,28 @@ def test_a_score_that_nothing_measures_cannot_end_a_training(frame: Any) -> None
 def test_what_does_not_fit_is_told_with_its_remedy(frame: Any, make: Any, message: str) -> None:
     with pytest.raises((UsageError, DataError), match=message):
         make().fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop("label"), "no column 'label'"),
+        (lambda frame: frame.limit(0), "has no rows"),
+        (
+            lambda frame: frame.withColumn("features", F.array(F.lit(1.0))),
+            r"does not take the features.*float32 \(1, 1\)",
+        ),
+        (lambda frame: frame.withColumn("label", F.lit(7.0)), "class numbers 0 .. 1.*Found: 7.0"),
+    ],
+)
+def test_a_validation_that_does_not_fit_is_told_before_training(
+    frame: Any, jobs: Any, change: Any, message: str
+) -> None:
+    before = jobs()
+    validated = classifier().setValidation(EveryEpoch(), change(frame), [Accuracy()])
+    with pytest.raises(UsageError, match=f"(?s)of setValidation does not fit: .*{message}"):
+        validated.fit(frame)
+    assert jobs() - before <= 2  # the first row of each
 
 
 def test_a_null_among_vectors_names_its_column(spark: Any) -> None:

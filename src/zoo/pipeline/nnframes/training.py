@@ -95,6 +95,7 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     _prepare(estimator, course)
     _go_back(estimator, plan.resume_from)
     transforms = _untried(loss, plan, adapted) if shuffles(frame) else _tried(framework, model, loss, plan, adapted)
+    _try_validation(framework, model, loss, plan)
     if _has_ended(estimator.progress, plan):
         return Fitted(estimator.get_model(), loss)
     estimator.fit(
@@ -219,7 +220,7 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     transforms = dict(preparation.transforms(plan.preparing[0], specs, "feature_preprocessing"))
     first = adapted.shards.peek()
     if first is None:
-        raise UsageError("the DataFrame has no rows to train on. Check the filters and joins that made it.")
+        raise UsageError("the DataFrame has no rows. Check the filters and joins that made it.")
     inputs = _first(first, plan.features, transforms)
     hint = _hint(framework, plan.features, inputs)
     outputs = _asked(lambda: framework.outputs(model, inputs), "the model does not take the features", inputs, hint)
@@ -245,6 +246,17 @@ def _hint_of_labels(names: Sequence[str]) -> str:
         f" The criterion gets a tuple of the {len(names)} labels. Where they are one target, make them one column: "
         f"F.array({', '.join(map(repr, names))})."
     )
+
+
+def _try_validation(framework: Any, model: Any, loss: Loss, plan: Plan) -> None:
+    """As `_tried`, of the first row that would be scored: else its first mistake would end a training of an epoch."""
+    found = plan.course.validation
+    if found is None or shuffles(found.frame):
+        return
+    try:
+        _tried(framework, model, loss, plan, adapted_to(found.frame, plan.features, plan.labels))
+    except (UsageError, DataError) as error:
+        raise UsageError(f"the DataFrame of setValidation does not fit: {error}") from error
 
 
 def _hint(framework: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:
