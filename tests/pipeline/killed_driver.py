@@ -1,13 +1,15 @@
 """A program whose driver is killed while a stage trains; the test of it has another one go on.
 
-Usage: python killed_driver.py CHECKPOINTS. It kills itself (SIGKILL) in the third of four epochs.
+Usage: python killed_driver.py CHECKPOINTS. It kills itself (SIGKILL) in the second of four epochs.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -15,19 +17,24 @@ import torch
 from torch import nn
 
 ROWS, BATCH, EPOCHS = 48, 16, 4
+PATIENCE = 30.0
 STEPS = EPOCHS * ROWS // BATCH
 
 
 class Deadly:
-    """A preprocessing that kills the driver once it has seen more rows than a rank has in two epochs."""
+    """A preprocessing that kills the driver in the second epoch, once there is a checkpoint; no step follows."""
 
-    def __init__(self, driver: int) -> None:
-        self.driver, self.seen = driver, 0
+    def __init__(self, driver: int, place: str) -> None:
+        self.driver, self.place, self.seen = driver, place, 0
 
     def apply(self, value: Any) -> np.ndarray:
         self.seen += 1
         if self.seen > ROWS + BATCH // 2:
+            until = time.monotonic() + PATIENCE
+            while not glob.glob(f"{self.place}/*/checkpoint-*/manifest.json") and time.monotonic() < until:
+                time.sleep(0.01)
             os.kill(self.driver, signal.SIGKILL)
+            time.sleep(PATIENCE)  # this process goes with its JVM
         return np.float32(value)
 
 
@@ -52,7 +59,7 @@ def main() -> None:
     from zoo.util.triggers import SeveralIteration
 
     spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-    stage(Deadly(os.getpid())).setCheckpoint(sys.argv[1], SeveralIteration(2)).fit(frame(spark))
+    stage(Deadly(os.getpid(), sys.argv[1])).setCheckpoint(sys.argv[1], SeveralIteration(2)).fit(frame(spark))
 
 
 if __name__ == "__main__":
