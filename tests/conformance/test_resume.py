@@ -12,9 +12,11 @@ from places import CLUSTERS, WARM, Here
 from rooms import BATCH, EPOCHS, ROWS, Framework, Mlp, table
 
 from zoo.engine import checkpoint
+from zoo.engine.errors import UsageError
 from zoo.engine.events.events import Resumed
 from zoo.engine.events.sinks import MemorySink
 from zoo.engine.triggers import EveryEpoch, MaxIteration, SeveralIteration
+from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.pytorch import Estimator
 
 MODEL = "many-inputs"
@@ -162,3 +164,26 @@ def test_each_fit_has_a_run_of_its_own(inline: None, tmp_path: Path) -> None:
 
 def _weights(estimator: Any) -> dict[str, Any]:
     return {name: value.numpy().copy() for name, value in estimator.get_model().state_dict().items()}
+
+
+@pytest.mark.parametrize("optimizer", ["description", "class", "instance", "creator"])
+def test_the_memory_of_another_optimizer_is_refused(inline: None, tmp_path: Path, optimizer: str) -> None:
+    _estimator(tmp_path).fit(table(), epochs=1, **WORDS)
+    model = Mlp()
+    given: Any = {
+        "description": SGD(0.1, momentum=0.9),
+        "class": torch.optim.SGD,
+        "instance": torch.optim.SGD(model.parameters(), 0.1),
+        "creator": lambda model, config: torch.optim.SGD(model.parameters(), 0.1),
+    }[optimizer]
+    other = Estimator.from_torch(model=model, optimizer=given, loss=torch.nn.MSELoss())
+    before = [one.detach().clone() for one in model.parameters()]
+    refused = pytest.raises(UsageError, match="memory of Adam, and the optimizer is now SGD")
+    if optimizer == "creator":  # the only one that nobody knows before it is made
+        other.load_checkpoint(str(tmp_path))
+        with refused:
+            other.fit(table(), epochs=1, **WORDS)
+        return
+    with refused:
+        other.load_checkpoint(str(tmp_path))
+    assert all(torch.equal(one, now) for one, now in zip(before, model.parameters(), strict=True))

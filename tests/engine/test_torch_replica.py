@@ -241,6 +241,15 @@ def test_a_label_outside_the_classes_is_named() -> None:
         one_step(Mlp(), nn.CrossEntropyLoss(), [x], y)
 
 
+def test_a_label_of_floats_is_no_class_number() -> None:
+    x, y = np.ones((8, 5), np.float32), np.zeros(8, np.float32)
+    with pytest.raises(
+        UsageError, match=r"class numbers, which are whole, and the label is float32 \(8,\).*cast\('long'\)"
+    ):
+        one_step(Mlp(), nn.CrossEntropyLoss(), [x], y)
+    one_step(Mlp(), nn.CrossEntropyLoss(), [x], np.full((8, 3), 1 / 3, np.float32))  # these are probabilities
+
+
 def test_a_loss_that_is_no_scalar_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Received: float32 \(8,\)"):
         one_step(Mlp(), nn.CrossEntropyLoss(reduction="none"), [np.ones((8, 5), np.float32)], np.zeros(8, int))

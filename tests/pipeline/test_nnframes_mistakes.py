@@ -12,6 +12,7 @@ from torch import nn
 
 from zoo.engine import session
 from zoo.engine.errors import ColumnNotFound, DataError, UsageError
+from zoo.orca.learn.metrics import Accuracy
 from zoo.orca.learn.trigger import EveryEpoch
 from zoo.pipeline.nnframes.labels import ClassNumbers
 from zoo.pipeline.nnframes.training import Classes, Flat
@@ -19,7 +20,9 @@ from zoo.util.triggers import MaxEpoch, MaxScore
 
 pytest.importorskip("pyspark")
 
+from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, StructField, StructType
 
 from zoo.pipeline.nnframes import NNClassifier, NNEstimator, NNModel
 
@@ -107,12 +110,58 @@ def test_a_score_that_nothing_measures_cannot_end_a_training(frame: Any) -> None
         (lambda: stage().setLabelCol("text"), "holds text or bytes.*StringIndexer"),
         (lambda: classifier().setLabelCol("text"), "holds text or bytes.*StringIndexer"),
         (lambda: stage(nn.Linear(2, 3)), r"differ in shape. Output: float32 \(1, 3\)"),
+        (lambda: stage().setLabelCol(["label", "whole"]), r"(?s)tuple of the 2 labels.*F.array\('label', 'whole'\)"),
         (lambda: classifier().setLabelCol("features"), r"NNEstimator a label_preprocessing, e.g. \[2\]"),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_remedy(frame: Any, make: Any, message: str) -> None:
     with pytest.raises((UsageError, DataError), match=message):
         make().fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop("label"), "no column 'label'"),
+        (lambda frame: frame.limit(0), "has no rows"),
+        (
+            lambda frame: frame.withColumn("features", F.array(F.lit(1.0))),
+            r"does not take the features.*float32 \(1, 1\)",
+        ),
+        (lambda frame: frame.withColumn("label", F.lit(7.0)), "class numbers 0 .. 1.*Found: 7.0"),
+    ],
+)
+def test_a_validation_that_does_not_fit_is_told_before_training(
+    frame: Any, jobs: Any, change: Any, message: str
+) -> None:
+    before = jobs()
+    validated = classifier().setValidation(EveryEpoch(), change(frame), [Accuracy()])
+    with pytest.raises(UsageError, match=f"(?s)of setValidation does not fit: .*{message}"):
+        validated.fit(frame)
+    assert jobs() - before <= 2  # the first row of each
+
+
+def test_a_null_among_vectors_names_its_column(spark: Any) -> None:
+    rows = [(None if i == 5 else Vectors.dense([float(i), 1.0]), 1.0) for i in range(8)]
+    vectors = spark.createDataFrame(
+        rows, StructType([StructField("v", VectorUDT()), StructField("label", DoubleType())])
+    )
+    with pytest.raises(DataError, match="column 'v' has 1 null values"):
+        stage().setFeaturesCol("v").fit(vectors)
+    with pytest.raises(Exception, match="column 'v' has 1 null values"):
+        NNModel(nn.Linear(2, 1)).setFeaturesCol("v").transform(vectors).collect()
+
+
+def test_a_preprocessing_that_fails_is_told_with_its_value(frame: Any) -> None:
+    def fails(row: Any) -> Any:
+        raise KeyError("of the user")
+
+    with pytest.raises(KeyError) as caught:
+        NNEstimator(nn.Linear(2, 1), nn.MSELoss(), fails).fit(frame)
+    (note,) = caught.value.__notes__
+    assert note.startswith("The transform of column 'features' was given array([0., 1.]")
+    with pytest.raises(Exception, match=r"transform of column 'features' was given array\(\[0., 1.\]"):
+        NNModel(nn.Linear(2, 1), fails).transform(frame).collect()
 
 
 def test_columns_of_one_name_are_an_error_of_ours(frame: Any) -> None:

@@ -85,7 +85,16 @@ def test_the_schema_is_that_of_sparks_image_source(on_spark: Any, folder: Path) 
 
 @pytest.mark.parametrize(
     ("path", "count"),
-    [("{0}/cats", 2), ("{0}/cats,{0}/dogs", 3), ("{0}/*/*0.jpg", 2), ("file://{0}/cats", 2), ("{0}/grau ß.png", 1)],
+    [
+        ("{0}/cats", 2),
+        ("{0}/cats,{0}/dogs", 3),
+        ("{0}/*/*0.jpg", 2),
+        ("file://{0}/cats", 2),
+        ("{0}/grau ß.png", 1),
+        ("{0}/{{cats,dogs}}/*", 3),
+        ("{0}/{{dogs,none}},{0}/*.{{png,gif}}", 5),
+        ("{0}/{{none,{{none,c{{a,o}}ts}}/*0,dogs/*}}.jpg", 2),
+    ],
 )
 def test_paths(on_spark: Any, folder: Path, path: str, count: int) -> None:
     assert NNImageReader.readImages(path.format(folder)).count() == count

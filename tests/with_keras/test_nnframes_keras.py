@@ -12,7 +12,8 @@ import pytest
 
 from zoo.engine import session
 from zoo.engine.errors import DataError, UsageError
-from zoo.orca.learn.optimizers import SGD
+from zoo.orca.learn.optimizers import SGD, Adam
+from zoo.orca.learn.trigger import EveryEpoch
 
 pytest.importorskip("pyspark")
 
@@ -182,3 +183,19 @@ def test_a_layer_of_ones_own_is_read_on_trust_only(spark: Any, frame: Any, tmp_p
         again = NNModel.load(place)
     row = again.transform(frame).first()
     assert row.prediction == pytest.approx([2 * value for value in row.features])
+
+
+@pytest.mark.parametrize("optimizer", [Adam(0.1), keras.optimizers.Adam(0.1)], ids=["zoo", "keras"])
+def test_a_stage_goes_on_from_a_checkpoint(frame: Any, tmp_path: Path, optimizer: Any) -> None:
+    def stage(epochs: int) -> NNClassifier:
+        made = NNClassifier(classifier(), Criterion.called("ClassNLLCriterion", logProbAsInput=False))
+        return made.setOptimMethod(optimizer).setMaxEpoch(epochs).setBatchSize(16)
+
+    stage(2).setCheckpoint(str(tmp_path), EveryEpoch()).fit(frame)
+    resumed, whole = stage(4).setResumeFrom(str(tmp_path)).fit(frame), stage(4).fit(frame)
+    for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    with pytest.raises(UsageError, match="(?s)resumeFrom=.*memory of Adam.*now Nadam"):
+        stage(4).setResumeFrom(str(tmp_path)).setOptimMethod(keras.optimizers.Nadam(0.1)).fit(frame)
+    with pytest.raises(UsageError, match="(?s)resumeFrom=.*do not fit the model"):
+        NNEstimator(classifier(3), "mse").setOptimMethod(optimizer).setResumeFrom(str(tmp_path)).fit(frame)

@@ -16,7 +16,7 @@ from zoo.engine.errors import UsageError
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.tf.estimator import Estimator
 from zoo.pipeline.api.keras.engine.topology import Input, Merge, merge
-from zoo.pipeline.api.keras.layers import Dense
+from zoo.pipeline.api.keras.layers import Dense, Flatten
 from zoo.pipeline.api.keras.metrics import AUC
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 from zoo.pipeline.api.keras.objectives import MeanSquaredError
@@ -191,6 +191,17 @@ def test_labels_that_are_no_classes_are_refused_before_a_run(labels: list[int], 
     with pytest.raises(UsageError, match=rf"from {labels[0]} to {labels[1]}.*zero_based_label={one_based}"):
         model.fit(X[:2], np.array(labels), **LOCAL)
     model.fit(X[:2], np.array([-1, 1]), nb_epoch=1, **LOCAL)  # -1 counts for nothing
+
+
+def test_labels_of_an_image_set_that_are_no_classes_are_refused_before_a_run() -> None:
+    from zoo.feature.image import ImageMatToTensor, ImageSet, ImageSetToSample, LocalImageSet
+
+    images: ImageSet = LocalImageSet([np.zeros((4, 4, 3), np.uint8)] * 2, [1.0, 2.0])
+    images = images.transform(ImageMatToTensor() >> ImageSetToSample())
+    model = Sequential().add(Flatten(input_shape=(3, 4, 4))).add(Dense(2, activation="softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(UsageError, match=r"from 1.0 to 2.0.*zero_based_label=False"):
+        model.fit(images, nb_epoch=1, distributed=False)
 
 
 def test_unknown_arguments_name_the_nearest() -> None:

@@ -299,7 +299,8 @@ class _Run:
         if self.job.stop_on_nan and not math.isfinite(progress.loss):
             raise TrainingDiverged(
                 f"the loss is {progress.loss} at step {progress.step} (epoch {progress.epoch + 1}). Try a smaller "
-                "learning rate, gradient clipping, or look for NaN in the columns; stop_on_nan=False goes on anyway."
+                "learning rate, gradient clipping, or look in the columns for NaN and for class numbers that the model "
+                "does not have; stop_on_nan=False goes on anyway."
             )
 
     def _heard(self, moment: str, progress: Progress | None = None, stats: Mapping[str, float] | None = None) -> bool:

@@ -19,6 +19,9 @@ from zoo.engine import storage
 from zoo.engine.data.listing import refuse_logs
 from zoo.engine.errors import UsageError
 
+_MARKS = "*?[{"
+_BRACES = re.compile(r"\{([^{}]*)\}")  # the innermost
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -58,7 +61,7 @@ def find(url: str, suffixes: Sequence[str]) -> Found:
             root, found = os.path.dirname(path), [info]
         elif info.type == pafs.FileType.Directory:
             root, found = path, _below(files, path, suffixes)
-        elif any(mark in path for mark in "*?["):
+        elif any(mark in path for mark in _MARKS):
             globbed, (root, found) = True, _matching(files, path, suffixes)
         else:
             raise UsageError(
@@ -80,13 +83,24 @@ def _below(files: pafs.FileSystem, root: str, suffixes: Sequence[str]) -> list[p
 def _matching(files: pafs.FileSystem, pattern: str, suffixes: Sequence[str]) -> tuple[str, list[pafs.FileInfo]]:
     """(the directory above the first wildcard, the data files that match or lie in a directory that does)."""
     parts = pattern.split("/")
-    first = next(number for number, part in enumerate(parts) if any(mark in part for mark in "*?["))
+    first = next(number for number, part in enumerate(parts) if any(mark in part for mark in _MARKS))
     root = "/".join(parts[:first]) or "/"
     if files.get_file_info(root).type != pafs.FileType.Directory:
         return root, []
-    wanted = re.compile("/".join(_expression(part) for part in parts[first:] if part) + "(/.*)?")
+    several = _expanded("/".join(parts[first:]))
+    whole = ("/".join(_expression(part) for part in one.split("/") if part) for one in several)
+    wanted = re.compile(f"(?:{'|'.join(whole)})(/.*)?")
     found = _below(files, root, suffixes)
     return root, [info for info in found if wanted.fullmatch(info.path[len(root) :].lstrip("/"))]
+
+
+def _expanded(pattern: str) -> list[str]:
+    """A pattern for each combination of its alternatives in braces, as Hadoop and the shell have them."""
+    braces = _BRACES.search(pattern)
+    if braces is None:
+        return [pattern]
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [one for choice in braces[1].split(",") for one in _expanded(f"{before}{choice}{after}")]
 
 
 def _expression(part: str) -> str:

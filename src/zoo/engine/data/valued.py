@@ -6,7 +6,8 @@ Leaves: which columns have a function (jobs), images without one, batches (prepa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,20 @@ def transformed(kept: np.ndarray, name: str, transform: ColumnTransform, image: 
                 f"Received shapes: {', '.join(str(array.shape) for array in arrays)}."
             )
         return arrays
-    rows = [_row(transform.function(value), name) for value in values]
+    rows = [_row(_of_value(transform.function, value, name), name) for value in values]
     if not rows:
         return [np.empty((0,), np.float32)]
     if any(len(row) != len(rows[0]) for row in rows):
         raise DataError(f"the transform of column '{name}' gives {len(rows[0])} arrays for one row, not for another.")
     return [_stacked(column, name) for column in zip(*rows, strict=True)]
+
+
+def _of_value(function: Callable[[Any], Any], value: Any, name: str) -> Any:
+    try:
+        return function(value)
+    except Exception as error:
+        error.add_note(f"The transform of column '{name}' was given {reprlib.repr(value)}.")
+        raise
 
 
 def _images(kept: np.ndarray, name: str, raw: bool) -> Any:

@@ -159,13 +159,25 @@ def paths_of(path: Any) -> list[str]:
         several = [os.fspath(one) for one in path]
     elif isinstance(path, str | os.PathLike):
         whole = os.fspath(path)
-        several = [whole] if "," not in whole or storage.exists(whole) else whole.split(",")
+        several = [whole] if "," not in whole or storage.exists(whole) else _split(whole)
     else:
         raise UsageError(f"path must be a path, a glob, or a comma-separated list of them. Received: {path!r}")
     kept = [str(one).strip() for one in several if str(one).strip()]
     if not kept:
         raise UsageError(f"path must name a directory, a file or a glob. Received: {path!r}")
     return kept
+
+
+def _split(paths: str) -> list[str]:
+    """At the commas, but for those between braces, which are between a glob's alternatives."""
+    found, depth = [""], 0
+    for letter in paths:
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if letter == "," and depth <= 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
 
 
 def _below(url: str) -> Sequence[str]:

@@ -63,8 +63,7 @@ class Estimator:
     ) -> None:
         if workers_per_node < 1:
             raise UsageError(f"workers_per_node must be at least 1. Received: {workers_per_node}")
-        problems = spec.problems()
-        if problems:
+        if problems := spec.problems():
             raise UsageError.listing(problems)
         self._spec = spec
         self._adapt_metrics = adapt_metrics
@@ -350,8 +349,7 @@ class Estimator:
         found = checkpoint.load(latest_checkpoint(model_path))
         self._spec.absorb(found.state)
         self._state, self._progress, self._position = found.state, found.progress, dict(found.plan)
-        self._seed = self._position.get("seed", self._seed)
-        self._loaded = True
+        self._seed, self._loaded = self._position.get("seed", self._seed), True
 
     def go_on_from(self, former: Estimator) -> None:
         """The next `fit` goes on where `former` stands: an estimator of the same model and optimizer."""
@@ -368,12 +366,14 @@ class Estimator:
         """
         self.load_checkpoint(path if version is None else checkpoint_of_step(path, version))
 
+    @property
+    def progress(self) -> Progress:
+        """How far the model has come: by its last `fit`, or that of the checkpoint that was loaded since."""
+        return self._progress
+
     def latest_checkpoint(self, checkpoint_dir: str | None = None) -> str:
         """The path of the newest complete checkpoint of `checkpoint_dir` (default: the model_dir)."""
-        directory = checkpoint_dir or self._model_dir
-        if not directory:
-            raise UsageError("no directory to look in: give latest_checkpoint a path, or the estimator a model_dir.")
-        return latest_checkpoint(directory)
+        return latest_checkpoint(checkpoint_dir or self._model_dir)
 
     def shutdown(self, force: bool = False) -> None:
         """Nothing stays behind between calls; kept for older programs."""

@@ -47,12 +47,14 @@ def disk_of(store: str) -> int:
     return int(store.partition("_")[2] or 0)
 
 
-def latest_checkpoint(directory: str) -> str:
+def latest_checkpoint(directory: str | None) -> str:
     """The path of the newest complete checkpoint under `directory`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or no directory.
     """
+    if not directory:
+        raise UsageError("no directory to look in: give latest_checkpoint a path, or the estimator a model_dir.")
     found = checkpoint.latest(directory)
     if found.checkpoint is None:
         damaged = "".join(f"\n  {path}: {reason}" for path, reason in found.damaged)

@@ -114,7 +114,7 @@ class Torch:
         """Of (output, target)."""
         from zoo.engine.frameworks.torch import trial
 
-        return trial.value(loss.function, outputs[0], labels[0])
+        return trial.value(loss.function, outputs, labels)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from zoo.pipeline.nnframes.params import (
     HasLabelCol,
     HasOptimMethod,
     HasPredictionCol,
+    HasResumeFrom,
     HasThreshold,
     NoneIsNoValue,
     _at_least_one,
@@ -176,7 +177,7 @@ class NNClassifierModel(NNModel, HasThreshold):
         return Outputs(pa.schema([(self.getPredictionCol(), pa.float64())]), made)
 
 
-class NNEstimator(_Stage, HasLabelCol, HasOptimMethod, HasCourse, Estimator):  # type: ignore[misc]  # an Estimator
+class NNEstimator(_Stage, HasLabelCol, HasOptimMethod, HasResumeFrom, HasCourse, Estimator):  # type: ignore[misc]  # an Estimator
     """Trains a model on the rows of a DataFrame, where they are; `fit` gives an `NNModel` over a trained copy.
 
     Attributes:
@@ -298,6 +299,7 @@ class NNEstimator(_Stage, HasLabelCol, HasOptimMethod, HasCourse, Estimator):  #
             batch_size=self.getBatchSize(),
             epochs=None if forever else self.getMaxEpoch(),
             course=self._course,
+            resume_from=self.getResumeFrom(),
         )
 
 

@@ -6,6 +6,7 @@ Leaves: what a stage does with them (nn_classifier).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -32,6 +33,12 @@ def _at_least_one(value: Any) -> int:
     return number
 
 
+def _path(value: Any) -> str:
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise UsageError(f"a place of checkpoints is the path or URL of a directory. Received: {value!r}")
+    return os.fspath(value)  # type: ignore[no-any-return]
+
+
 class NoneIsNoValue(Params):
     """Refuses None, which Spark ML would keep in the place of a value."""
 
@@ -41,6 +48,10 @@ class NoneIsNoValue(Params):
                 f"{empty[0]} must have a value. Received: None. stage.clear(stage.{empty[0]}) forgets one."
             )
         return super()._set(**kwargs)  # type: ignore[no-any-return]
+
+    def _forget(self, param: Param[Any]) -> Self:
+        self.clear(param)
+        return self
 
 
 class HasFeaturesCol(Params):
@@ -119,7 +130,7 @@ class HasThreshold(Params):
         return self.getOrDefault(self.threshold)
 
 
-class HasOptimMethod(Params):
+class HasOptimMethod(NoneIsNoValue):
     """The optimizer and its rate."""
 
     optimMethod: Param[Any] = Param(Params._dummy(), "optimMethod", "the optimizer")
@@ -152,10 +163,26 @@ class HasOptimMethod(Params):
         """Sets the decay: the rate of update n is lr / (1 + n * decay); None leaves it to the optimizer."""
         return self._forget(self.learningRateDecay) if val is None else self._set(learningRateDecay=val)
 
-    def _forget(self, param: Param[Any]) -> Self:
-        self.clear(param)
-        return self
-
     def getLearningRateDecay(self) -> float | None:
         """The decay; None where the optimizer says it."""
         return self.getOrDefault(self.learningRateDecay) if self.isDefined(self.learningRateDecay) else None
+
+
+class HasResumeFrom(NoneIsNoValue):
+    """The checkpoint that training goes on from."""
+
+    resumeFrom: Param[str] = Param(
+        Params._dummy(), "resumeFrom", "checkpoint, or directory of checkpoints, that fit goes on from", _path
+    )
+
+    def setResumeFrom(self, val: str | os.PathLike[str] | None) -> Self:
+        """Has `fit` go on from a checkpoint, or the newest below a directory, as `setCheckpoint` wrote it.
+
+        Weights, the optimizer's memory, the order of rows and the count of epochs are the checkpoint's: `fit` trains
+        what is left of `maxEpoch`. None has `fit` begin with the weights of the stage's own model again.
+        """
+        return self._forget(self.resumeFrom) if val is None else self._set(resumeFrom=val)
+
+    def getResumeFrom(self) -> str | None:
+        """Its path; None where `fit` begins with the stage's own model."""
+        return self.getOrDefault(self.resumeFrom) if self.isDefined(self.resumeFrom) else None

@@ -6,20 +6,22 @@ Leaves: stages and their parameters (nn_classifier), frameworks' differences (fr
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from zoo.engine import session
+from zoo.engine import session, storage
 from zoo.engine.data import columns
 from zoo.engine.data.adapters import Adapted, adapt
 from zoo.engine.data.prepared import prepared, with_pictures
-from zoo.engine.errors import ColumnNotFound, DataError, UsageError, ZooError
+from zoo.engine.errors import ColumnNotFound, DataError, StorageFailed, UsageError, ZooError
 from zoo.engine.jobs import ColumnTransform, Outputs
 from zoo.engine.optim import ConstantClip
+from zoo.engine.progress import Progress
 from zoo.orca.learn import preparation
 from zoo.pipeline.nnframes import frameworks
 from zoo.pipeline.nnframes.course import Course
@@ -28,6 +30,7 @@ from zoo.pipeline.nnframes.labels import ClassNumbers
 from zoo.pipeline.nnframes.optimizers import optimizer_of
 
 Transforms = Mapping[str, ColumnTransform]
+_log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Plan:
         batch_size: rows of a step over all ranks.
         epochs: how many; None where `course.end` says when to end.
         course: the rest.
+        resume_from: a checkpoint, or a directory of them, to go on from.
     """
 
     model: Any
@@ -55,6 +59,7 @@ class Plan:
     batch_size: int
     epochs: int | None
     course: Course
+    resume_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,22 +87,61 @@ def fit(plan: Plan, frame: Any) -> Fitted:
     loss, optimizer = framework.loss(plan.criterion), optimizer_of(*plan.optimizer)
     session.current()
     adapted = adapted_to(frame, plan.features, plan.labels)
-    transforms = _untried(loss, plan, adapted) if shuffles(frame) else _tried(framework, model, loss, plan, adapted)
     course = plan.course
     words: dict[str, Any] = {"model_dir": course.checkpoints.path} if course.checkpoints else {}
     if course.validation:
         words["metrics"] = list(course.validation.methods)
     estimator = framework.trainer(model, loss, optimizer, **words)
     _prepare(estimator, course)
+    _go_back(estimator, plan.resume_from)
+    transforms = _untried(loss, plan, adapted) if shuffles(frame) else _tried(framework, model, loss, plan, adapted)
+    _try_validation(framework, model, loss, plan)
+    if _has_ended(estimator.progress, plan):
+        return Fitted(estimator.get_model(), loss)
     estimator.fit(
-        frame, epochs=plan.epochs, batch_size=plan.batch_size, feature_cols=list(plan.features),
-        label_cols=list(plan.labels), transform=transforms or None,
+        frame, epochs=_left(plan.epochs, estimator.progress), batch_size=plan.batch_size,
+        feature_cols=list(plan.features), label_cols=list(plan.labels), transform=transforms or None,
         end_trigger=course.end, data_store=course.data_store,
         validation_data=course.validation.frame if course.validation else None,
         validation_trigger=course.validation.trigger if course.validation else None,
         checkpoint_trigger=course.checkpoints.trigger if course.checkpoints else None,
     )  # fmt: skip
     return Fitted(estimator.get_model(), loss)
+
+
+def _go_back(estimator: Any, path: str | None) -> None:
+    """Has an estimator go on from the newest checkpoint at a place, if there is one.
+
+    Raises:
+        UsageError: it has none, or one of another model or optimizer.
+    """
+    if path is None:
+        return
+    try:
+        estimator.load_checkpoint(path)
+    except (UsageError, StorageFailed) as error:
+        raise UsageError(
+            f"fit cannot go on from resumeFrom={storage.masked(path)!r}: {error}\n  setResumeFrom takes a directory "
+            "that setCheckpoint of an equal stage wrote to, or a checkpoint in it; setResumeFrom(None) begins anew."
+        ) from error
+
+
+def _left(epochs: int | None, done: Progress) -> int | None:
+    """How many of the epochs are still to come."""
+    return None if epochs is None else epochs - done.epoch
+
+
+def _has_ended(done: Progress, plan: Plan) -> bool:
+    """Whether the checkpoint that was loaded is that of a training at its end."""
+    left, end = _left(plan.epochs, done), plan.course.end
+    at = replace(done, epoch_ended=False)  # as the loop begins with it
+    if not done.step or ((left is None or left > 0) and not (end is not None and end(at))):
+        return False
+    _log.warning(
+        "the checkpoint of resumeFrom=%s has done all: %d epochs, %d steps. Nothing is trained; a higher maxEpoch, or "
+        "another end, goes on.", storage.masked(str(plan.resume_from)), done.epoch, done.step,
+    )  # fmt: skip
+    return True
 
 
 def apply(
@@ -176,7 +220,7 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
     transforms = dict(preparation.transforms(plan.preparing[0], specs, "feature_preprocessing"))
     first = adapted.shards.peek()
     if first is None:
-        raise UsageError("the DataFrame has no rows to train on. Check the filters and joins that made it.")
+        raise UsageError("the DataFrame has no rows. Check the filters and joins that made it.")
     inputs = _first(first, plan.features, transforms)
     hint = _hint(framework, plan.features, inputs)
     outputs = _asked(lambda: framework.outputs(model, inputs), "the model does not take the features", inputs, hint)
@@ -188,9 +232,31 @@ def _tried(framework: Any, model: Any, loss: Loss, plan: Plan, adapted: Adapted)
             f"the label {list(plan.labels)} holds text or bytes, which cannot become a tensor. Number it first, e.g. "
             "by StringIndexer, or give NNEstimator a label_preprocessing that makes arrays of it."
         )
-    if len(outputs) == len(labels) == 1:
-        _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels)))
+    if len(outputs) == len(labels) == 1 or isinstance(framework, frameworks.Torch):  # Keras has a loss for each
+        hint = _hint_of_labels(plan.labels)
+        _check_value(_asked(lambda: framework.value(loss, outputs, labels), _UNFIT, (*outputs, *labels), hint))
     return transforms
+
+
+def _hint_of_labels(names: Sequence[str]) -> str:
+    """What it may mean that the criterion does not take several labels."""
+    if len(names) == 1:
+        return ""
+    return (
+        f" The criterion gets a tuple of the {len(names)} labels. Where they are one target, make them one column: "
+        f"F.array({', '.join(map(repr, names))})."
+    )
+
+
+def _try_validation(framework: Any, model: Any, loss: Loss, plan: Plan) -> None:
+    """As `_tried`, of the first row that would be scored: else its first mistake would end a training of an epoch."""
+    found = plan.course.validation
+    if found is None or shuffles(found.frame):
+        return
+    try:
+        _tried(framework, model, loss, plan, adapted_to(found.frame, plan.features, plan.labels))
+    except (UsageError, DataError) as error:
+        raise UsageError(f"the DataFrame of setValidation does not fit: {error}") from error
 
 
 def _hint(framework: Any, names: Sequence[str], inputs: Sequence[np.ndarray]) -> str:

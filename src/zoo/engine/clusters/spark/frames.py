@@ -234,7 +234,7 @@ def _leaving(frame: DataFrame, name: str) -> Column:
     if _is_vector(frame.schema[name].dataType):
         from pyspark.ml.functions import vector_to_array
 
-        column = vector_to_array(column, "float32")
+        column = F.when(column.isNotNull(), vector_to_array(column, "float32"))  # of null it would raise in the JVM
     return column.alias(name)
 
 

@@ -24,6 +24,7 @@ from zoo.engine.frameworks.keras.structures import Structure, zeros_like
 from zoo.engine.frameworks.tensorflow.process import Threads
 from zoo.engine.jobs import Columns
 from zoo.engine.optim import Clip, RateControl
+from zoo.engine.optim.memory import check_kind
 
 if TYPE_CHECKING:
     from zoo.engine.frameworks.keras.metrics import CompiledMetrics
@@ -174,7 +175,7 @@ class KerasSpec:
         A model that a creator makes, or that has no weights yet, gets them when it is made or built.
 
         Raises:
-            UsageError: the weights are those of another model.
+            UsageError: the weights are those of another model, or the memory is another optimizer's.
         """
         from zoo.engine.frameworks.keras import state as states
 
@@ -183,6 +184,9 @@ class KerasSpec:
         model = self.model if _is_model(self.model) else self._made
         if model is None:
             return
+        optimizer = self._optimizer_of(model)[0]
+        if optimizer is not None and any(name.startswith("optimizer/") for name in state.arrays):
+            check_kind(state.values, optimizer)
         if not model.built and state.values.get("inputs") is not None:
             model(zeros_like(state.values["inputs"]))
         if not model.built:

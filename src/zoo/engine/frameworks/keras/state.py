@@ -18,6 +18,7 @@ import numpy as np
 
 from zoo.engine.contracts import Json, State
 from zoo.engine.errors import UsageError
+from zoo.engine.optim.memory import kind_of
 
 _CARRIERS = {"bfloat16": np.uint16, "float8_e4m3fn": np.uint8, "float8_e5m2": np.uint8}
 """dtypes that numpy lacks -> what their bits travel as."""
@@ -32,7 +33,7 @@ def take(model: Any, optimizer: Any = None, **values: Json) -> State:
             arrays[name], dtype = _array(variable)
             if dtype:
                 dtypes[name] = dtype
-    return State(arrays, {"dtypes": dtypes, **values})
+    return State(arrays, {"dtypes": dtypes, **kind_of(optimizer), **values})
 
 
 def give(state: State, model: Any, optimizer: Any = None) -> None:

@@ -19,6 +19,7 @@ from zoo.engine.frameworks.torch.tensors import describe
 _MOST_SHAPES = 1000
 _SIZES = re.compile(r"(?i).*target size \(")
 _BOUNDS = re.compile(r"Target (-?\d+) is out of bounds")
+_WHOLE = re.compile(r"expected (scalar type|target dtype to be) (Long|Byte)")
 _DEVICE_ASSERT = "device-side assert"
 
 
@@ -109,6 +110,12 @@ def _explain(error: Exception, output: Any, target: Any) -> Exception | None:
         return DataError(
             f"a label is outside the model's {classes} classes{_range(target, text)}. Labels must be 0 .. classes-1: "
             "number them from 0, or give the model as many outputs as there are classes."
+        )
+    if _WHOLE.search(text) and isinstance(target, Tensor) and target.is_floating_point():
+        return UsageError(
+            f"the loss takes class numbers, which are whole, and the label is {describe(target)}. Cast the column: "
+            "df.withColumn('label', F.col('label').cast('long')), array.astype('int64'). CrossEntropyCriterion of "
+            "zoo.bigdl.nn.criterion takes floats; its classes count from 1, as those of ImageSet.read(with_label=True)."
         )
     return None
 

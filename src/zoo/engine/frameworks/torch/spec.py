@@ -29,7 +29,8 @@ from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback, o
 from zoo.engine.frameworks.torch.travel import pack
 from zoo.engine.jobs import PRECISIONS, Columns
 from zoo.engine.metrics import Metric
-from zoo.engine.optim import Clip
+from zoo.engine.optim import Clip, Optimizer
+from zoo.engine.optim.memory import check_kind
 
 
 @dataclass(kw_only=True)
@@ -191,8 +192,10 @@ class TorchSpec:
         For a model made by a creator they are kept, and `get_model` makes it.
 
         Raises:
-            UsageError: the weights are those of another model.
+            UsageError: the weights are those of another model, or the memory is another optimizer's.
         """
+        if not _is_creator(self.optimizer):  # what that makes is known on the ranks
+            check_kind(state.values, build_optimizer(self.optimizer, nn.Linear(2, 1), self.config))
         if isinstance(self.model, nn.Module):
             states.give_weights(state, self.model)
         else:
@@ -350,6 +353,11 @@ def _makes_loss(loss: Callable[..., Any]) -> bool:
     """Whether this function is a creator: it has exactly one required parameter. A loss needs output and target."""
     required = None if isinstance(loss, nn.Module) else _required(loss)
     return required is not None and len(required) == 1
+
+
+def _is_creator(optimizer: Any) -> bool:
+    own = isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
+    return not own and not isinstance(optimizer, Optimizer | torch.optim.Optimizer)
 
 
 def _required(function: Callable[..., Any]) -> list[str] | None:

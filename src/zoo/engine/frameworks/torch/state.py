@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo.engine.contracts import Json, State
 from zoo.engine.errors import UsageError
+from zoo.engine.optim.memory import check_kind, kind_of
 
 _HIDDEN = {torch.bfloat16: torch.uint16} | {
     getattr(torch, name): torch.uint8
@@ -41,6 +42,7 @@ def take(
             "state": packing.put(memory["state"], "optimizer"),
             "param_groups": packing.put(memory["param_groups"], "optimizer/groups"),
         }
+        plain |= kind_of(optimizer)
     if own is not None:
         plain["callback"] = packing.put(own, "optimizer/callback")
     return State(packing.arrays, plain | {"dtypes": packing.dtypes} | values)
@@ -69,11 +71,12 @@ def give_memory(state: State, optimizer: torch.optim.Optimizer) -> None:
     """Replaces the optimizer's memory by a copy of that in `state`; leaves it where `state` has none.
 
     Raises:
-        UsageError: it is that of an optimizer with other parameters.
+        UsageError: it is that of another optimizer, or of one with other parameters.
     """
     skeleton = state.values.get("optimizer")
     if skeleton is None:
         return
+    check_kind(state.values, optimizer)
     try:
         optimizer.load_state_dict({part: _unpack(state, value) for part, value in skeleton.items()})
     except ValueError as error:

@@ -35,12 +35,17 @@ def outputs(model: nn.Module, features: Sequence[np.ndarray]) -> list[np.ndarray
     return [one.numpy() for one in (made if isinstance(made, list | tuple) else (made,))]
 
 
-def value(loss: Callable[..., Any], output: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The loss of (output, label).
+def value(loss: Callable[..., Any], outputs: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> np.ndarray:
+    """The loss of (output, label), each of which is a tuple where there are several.
 
     Raises:
         UsageError: shapes that torch would broadcast, or a loss that is no scalar.
     """
     with torch.no_grad():
         checked = CheckedLoss(copy.deepcopy(loss))
-        return np.asarray(checked(torch.as_tensor(np.array(output)), torch.as_tensor(np.array(label))))
+        return np.asarray(checked(_one_or_all(outputs), _one_or_all(labels)))
+
+
+def _one_or_all(arrays: Sequence[np.ndarray]) -> Any:
+    tensors = tuple(torch.as_tensor(np.array(array)) for array in arrays)
+    return tensors[0] if len(tensors) == 1 else tensors

@@ -20,11 +20,6 @@ from zoo.orca.learn.words import Names, scores_of
 class GraphEstimator(estimator.Estimator):
     """Trains, evaluates and applies a graph on the current cluster; its variables stay those of the session."""
 
-    @property
-    def progress(self) -> Progress:
-        """How far all calls came."""
-        return self._progress
-
     def go_on_from(self, progress: Progress) -> None:
         """Counts steps and epochs from there on, as one who has trained so far already."""
         self._progress = replace(progress, step_in_epoch=0)

@@ -120,8 +120,9 @@ class Course:
         ]
         if isinstance(loss, LossFunction) and len(outputs) == 1:
             problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
-            if isinstance(data, tuple) and isinstance(data[1], np.ndarray) and not problems:
-                problems += filter(None, [loss.check_values(data[1], outputs[0])])
+            labels = _labels_at_hand(data)
+            if labels is not None and not problems:
+                problems += filter(None, [loss.check_values(labels, outputs[0])])
         if problems:
             raise UsageError.listing(problems)
 
@@ -187,6 +188,17 @@ def may_be(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
         and all(None in pair or pair[0] == pair[1] for pair in zip(shape, wanted, strict=True))
         for shape in shapes
     )
+
+
+def _labels_at_hand(data: Any) -> np.ndarray | None:
+    """The labels of arrays, and of images in this process; None of data that lie elsewhere."""
+    if isinstance(data, tuple):
+        return data[1] if isinstance(data[1], np.ndarray) else None
+    if not hasattr(data, "get_label") or data.is_distributed():
+        return None
+    labels = data.get_label()
+    known = labels and all(isinstance(one, np.number) for one in labels)
+    return np.asarray(labels) if known else None
 
 
 def _cut(arrays: Any, rows: slice) -> Any:
