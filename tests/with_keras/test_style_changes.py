@@ -16,10 +16,11 @@ from zoo.engine.errors import UsageError
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.tf.estimator import Estimator
 from zoo.pipeline.api.keras.engine.topology import Input, Merge, merge
-from zoo.pipeline.api.keras.layers import Dense
+from zoo.pipeline.api.keras.layers import Dense, Embedding, Flatten
 from zoo.pipeline.api.keras.metrics import AUC
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 from zoo.pipeline.api.keras.objectives import MeanSquaredError
+from zoo.pipeline.api.keras.optimizers import AdamWeightDecay
 from zoo.pipeline.api.keras2.layers import Dense as Dense2
 
 RNG = np.random.default_rng(7)
@@ -39,6 +40,24 @@ def trained(model: Any, x: Any = X) -> list[bool]:
     before = model.get_weights()
     model.fit(x, Y, nb_epoch=1, **LOCAL)
     return [bool((one != other).any()) for one, other in zip(before, model.get_weights(), strict=True)]
+
+
+@pytest.mark.parametrize("optimizer", [AdamWeightDecay(0.1), SGD(0.1, momentum=0.9)])
+def test_embeddings_train_with_the_optimizers_that_keras_does_not_have(optimizer: Any) -> None:
+    """As a matrix times one-hot vectors does: a row that is not looked up has the gradient 0, and decays."""
+    ids = np.arange(8).reshape(4, 2) % 3  # TensorFlow's gradient names rows, one of them twice
+    table = RNG.normal(size=(5, 2)).astype("float32")
+    found = []
+    for first, x in (
+        (Embedding(5, 2, weights=table, input_length=2), ids),
+        (Dense(2, bias=False, input_shape=(2, 5)), np.eye(5, dtype="float32")[ids]),
+    ):
+        model = Sequential().add(first).add(Flatten())
+        model.compile(optimizer, "mse")
+        first.set_weights([table if isinstance(first, Embedding) else table.T])
+        model.fit(x, np.ones((4, 4), "float32"), batch_size=4, nb_epoch=3, **LOCAL)
+        found.append(first.get_weights()[0])
+    np.testing.assert_allclose(found[0], found[1].T, atol=1e-5)
 
 
 # --- between two fits ------------------------------------------------------------------------------------------------
