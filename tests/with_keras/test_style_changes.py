@@ -201,7 +201,7 @@ def test_arrays_that_are_no_inputs_are_refused_before_a_run() -> None:
             call(x)
 
 
-@pytest.mark.parametrize(("labels", "one_based"), [([0, 2], False), ([0, 1], True)])
+@pytest.mark.parametrize(("labels", "one_based"), [([1, 2], False), ([0, 1], True)])
 def test_labels_that_are_no_classes_are_refused_before_a_run(labels: list[int], one_based: bool) -> None:
     from zoo.pipeline.api.keras.objectives import SparseCategoricalCrossEntropy
 

@@ -17,6 +17,7 @@ import numpy as np
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.keras import labels
 from zoo.engine.optim import Optimizer
 from zoo.orca.learn.keras_estimator import KerasEstimator, make_estimator
 from zoo.orca.learn.rows import as_rdd
@@ -80,6 +81,8 @@ class Course:
         """Trains on the current cluster, or in this process."""
         self._check_compiled()
         with _place(distributed):
+            if isinstance(validation, tuple):
+                self._check_shapes(validation, {})
             self._check_shapes(data, words)
             return self.estimator.fit(data, validation_data=validation, **words)
 
@@ -109,19 +112,22 @@ class Course:
             raise UsageError.listing(found)
         given = {name: words[name] for name in ("feature_cols", "label_cols") if name in words}
         schema = self.estimator.data_schema(data, **given)
-        loss, model = self._model.loss, self._model
+        model, arrays = self._model, data[1] if isinstance(data, tuple) else None
         inputs, outputs = _shapes(getattr(model, "inputs", None)), _shapes(getattr(model, "outputs", None))
-        if not model.built or len(schema) != len(inputs) + len(outputs) or any(one.shape is None for one in schema):
+        if not model.built:
+            return
+        if found := _number_differs(model, arrays, len(outputs)):
+            raise UsageError(found)
+        if len(schema) != len(inputs) + len(outputs) or any(one.shape is None for one in schema):
             return
         problems = [
             f"the model's input {number} has the shape {wanted}, without the batch, and the data have {spec}."
             for number, (wanted, spec) in enumerate(zip(inputs, schema, strict=False))
             if not model.fits(spec.shape, wanted)
         ]
-        if isinstance(loss, LossFunction) and len(outputs) == 1:
-            problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
-            if isinstance(data, tuple) and isinstance(data[1], np.ndarray) and not problems:
-                problems += filter(None, [loss.check_values(data[1], outputs[0])])
+        problems += _labels_differ(model, [one.shape for one in schema[len(inputs) :]], outputs)
+        if arrays is not None and not problems:
+            problems = labels.mistakes(model, arrays, outputs)
         if problems:
             raise UsageError.listing(problems)
 
@@ -209,6 +215,28 @@ def _are_arrays(found: Any) -> bool:
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
     return [tuple(tensor.shape)[1:] for tensor in tensors or ()]
+
+
+def _number_differs(model: Any, arrays: Any, outputs: int) -> str:
+    """Why a model has another number of outputs than there are labels; empty where it has not."""
+    count = len(arrays) if isinstance(arrays, list | tuple | dict) else 1
+    if arrays is None or not outputs or count == outputs:
+        return ""
+    names = getattr(model, "output_names", None)
+    told = f"{outputs} output{'s' * (outputs > 1)}" + (f" ({', '.join(names)})" if names else "")
+    return f"the model '{model.name}' has {told}, and needs an array of labels for each. Received: {count}"
+
+
+def _labels_differ(model: Any, given: Sequence[Any], outputs: Sequence[Any]) -> list[str]:
+    """Why labels are none for the losses of the model, by their shapes."""
+    losses = labels.losses_of(model)
+    if len(losses) != len(outputs):
+        return []
+    found = [
+        loss.check(shape, output) if isinstance(loss, LossFunction) else ""
+        for loss, shape, output in zip(losses, given, outputs, strict=True)
+    ]
+    return [f"label {n}: {text}" if len(losses) > 1 else text for n, text in enumerate(found) if text]
 
 
 def _inputs_differ(model: Any, x: Any) -> list[str]:
