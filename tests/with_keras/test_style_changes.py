@@ -16,7 +16,17 @@ from zoo.engine.errors import UsageError
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.tf.estimator import Estimator
 from zoo.pipeline.api.keras.engine.topology import Input, Merge, merge
-from zoo.pipeline.api.keras.layers import Dense, Embedding, Flatten
+from zoo.pipeline.api.keras.layers import (
+    LSTM,
+    Bidirectional,
+    Convolution2D,
+    Dense,
+    Embedding,
+    Flatten,
+    Reshape,
+    Select,
+    TransformerLayer,
+)
 from zoo.pipeline.api.keras.metrics import AUC
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 from zoo.pipeline.api.keras.objectives import MeanSquaredError
@@ -244,3 +254,42 @@ def test_a_file_with_a_class_that_is_not_known_names_it(tmp_path: Path) -> None:
     path = model.save_model(str(tmp_path / "model.keras"))
     with pytest.raises(UsageError, match="'Twice'.*register_keras_serializable"):
         load_model(path)
+
+
+@pytest.mark.parametrize("layer, shape, message", [
+    (Convolution2D(3, 5, 5), (3, 4, 4), r"Convolution2D 'conv.*\(None, 3, 4, 4\): Computed output size"),
+    (Reshape((3, 5)), (4, 4), r"Reshape 'reshape.*\(None, 4, 4\): The total size"),
+    (Bidirectional(LSTM(2)), (4,), "takes .batch, steps, features"),
+    (Select(1, 9), (4,), r"^Select 'select.*': axis 1 has 4 entries. Received: index=9$"),
+    (TransformerLayer.init(vocab=9, seq_len=6, n_block=1, n_head=2, hidden_size=8), (6,), "takes 2 inputs"),
+    (Merge(mode="mul"), [(3,), (4,)], r"inputs of one shape. Received: \(None, 3\), \(None, 4\)"),
+    (Merge(mode="mul"), [(3,), (3, 3)], "of one shape"),  # rows would be multiplied with other rows
+    (Merge(mode="dot"), [(3,), (4,)], r"of one shape \(rows, n\)"),
+    (Merge(mode="concat", concat_axis=1), [(3, 2), (4, 3)], "of one shape, axis 1 aside"),
+    (Merge(mode="concat", concat_axis=3), [(3, 2), (3, 2)], "axis 3"),
+    (Merge([Dense(3), Dense(4)], mode="sum"), [(2,), (2,)], r"Received: \(None, 3\), \(None, 4\)"),
+], ids=str)  # fmt: skip
+def test_a_layer_that_does_not_take_an_input_says_its_name_and_the_shape(layer: Any, shape: Any, message: str) -> None:
+    given = [Input(one) for one in shape] if isinstance(shape, list) else Input(shape)
+    with pytest.raises(UsageError, match=message):
+        layer(given)
+
+
+def test_a_layer_that_could_not_be_added_is_not_in_the_model() -> None:
+    model = Sequential()
+    with pytest.raises(UsageError, match="takes .batch, steps"):
+        model.add(LSTM(3, input_shape=(4,)))
+    model.add(Dense(3, input_shape=(4,)))
+    with pytest.raises(UsageError, match="total size"):
+        model.add(Reshape((2, 2)))
+    assert model.get_output_shape() == (None, 3)
+    model.add(Dense(1))
+    model.compile("sgd", "mse")
+    assert trained(model) == [True] * 4
+
+
+def test_arrays_of_numpy_compute_with_variables() -> None:
+    given, scale = Input((4,)), np.arange(4, dtype="float32") + 1
+    found = Model(given, [scale * given, scale - given, scale / (given + 9.0), np.float32(2) * given])
+    for one, other in zip(found.predict(X, **LOCAL), [scale * X, scale - X, scale / (X + 9), 2 * X], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
