@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 
@@ -30,22 +29,20 @@ def losses_of(model: Any) -> list[Any]:
     return list(loss) if isinstance(loss, list | tuple) else [loss]
 
 
-def mistakes(model: Any, y: Any, shapes: Sequence[tuple[int | None, ...]]) -> list[str]:
+def mistakes(model: Any, labels: Sequence[np.ndarray], shapes: Sequence[tuple[int | None, ...]]) -> list[str]:
     """Why labels are none for the losses of a compiled model; nothing where their numbers differ.
 
     Args:
         model: the model.
-        y: an array, or a list or dict of them, one for each output.
+        labels: of each output; where outputs have names of their own, in the order of these.
         shapes: of the outputs, without the batch.
     """
-    losses, labels = losses_of(model), keras.tree.flatten(y)
+    losses = losses_of(model)
     if not len(losses) == len(labels) == len(shapes):
         return []
     found = []
-    for number, (loss, label, shape) in enumerate(zip(losses, labels, shapes, strict=True)):
-        if not hasattr(loss, "check_values"):
-            continue
-        array = label if isinstance(label, np.ndarray) else keras.ops.convert_to_numpy(label)
-        if text := loss.check_values(array, tuple(shape)):
+    for number, (loss, array, shape) in enumerate(zip(losses, labels, shapes, strict=True)):
+        text = loss.check_values(array, tuple(shape)) if hasattr(loss, "check_values") else ""
+        if text:
             found.append(f"label {number}: {text}" if len(losses) > 1 else text)
     return found

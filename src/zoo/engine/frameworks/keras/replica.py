@@ -24,7 +24,7 @@ from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
 from zoo.engine.frameworks.keras.labels import explains, mistakes
 from zoo.engine.frameworks.keras.lanes import Lanes
-from zoo.engine.frameworks.keras.passes import Passes
+from zoo.engine.frameworks.keras.passes import Passes, arrays_of
 from zoo.engine.frameworks.keras.slices import Slices
 from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
@@ -248,7 +248,7 @@ class KerasReplica:
         if data.y is None or not self._explains or math.isfinite(float(loss)):
             return
         outputs = keras.tree.flatten(self._passes.outputs(_first(data.x), training=False))
-        if problems := mistakes(self._model, data.y, [tuple(one.shape)[1:] for one in outputs]):
+        if problems := mistakes(self._model, arrays_of(data.y), [tuple(one.shape)[1:] for one in outputs]):
             raise DataError("\n".join(problems))
 
     def _build(self, data: Data | None, *, train: bool) -> None:

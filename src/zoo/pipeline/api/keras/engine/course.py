@@ -127,7 +127,7 @@ class Course:
         ]
         problems += _labels_differ(model, [one.shape for one in schema[len(inputs) :]], outputs)
         if arrays is not None and not problems:
-            problems = labels.mistakes(model, arrays, outputs)
+            problems = labels.mistakes(model, _listed(arrays), outputs)
         if problems:
             raise UsageError.listing(problems)
 
@@ -219,12 +219,19 @@ def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
 
 def _number_differs(model: Any, arrays: Any, outputs: int) -> str:
     """Why a model has another number of outputs than there are labels; empty where it has not."""
-    count = len(arrays) if isinstance(arrays, list | tuple | dict) else 1
+    count = len(_listed(arrays))
     if arrays is None or not outputs or count == outputs:
         return ""
     names = getattr(model, "output_names", None)
     told = f"{outputs} output{'s' * (outputs > 1)}" + (f" ({', '.join(names)})" if names else "")
     return f"the model '{model.name}' has {told}, and needs an array of labels for each. Received: {count}"
+
+
+def _listed(arrays: Any) -> list[Any]:
+    """The labels of each output; of a dict in the order of its keys, as Keras has it."""
+    if isinstance(arrays, dict):
+        return [arrays[name] for name in sorted(arrays)]
+    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
 
 
 def _labels_differ(model: Any, given: Sequence[Any], outputs: Sequence[Any]) -> list[str]:
