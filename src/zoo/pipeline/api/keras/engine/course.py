@@ -95,11 +95,13 @@ class Course:
         return [found[LOSS if one == LOSS else one.name] for one in self.metrics or (LOSS,)]
 
     def predict(self, data: Any, distributed: bool, **words: Any) -> Any:
-        """The outputs; of arrays on the cluster an RDD with one for each row."""
+        """The outputs; of arrays on the cluster an RDD with one for each row, of images a set of them that has both."""
         if problems := _inputs_differ(self._model, data):
             raise UsageError.listing(problems)
         with _place(distributed):
             found = self.estimator.predict(data, **words)
+            if hasattr(data, "predicted"):  # a set of images, which holds what is said of each
+                return data.predicted(found)
             return as_rdd(found) if distributed and _are_arrays(found) else found
 
     def _check_compiled(self) -> None:
