@@ -198,6 +198,20 @@ def test_a_summary_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeyp
     assert "Param #" in capsys.readouterr().out
 
 
+def test_layers_may_have_names_of_any_letters(tmp_path: Path) -> None:
+    """TensorFlow's graphs take none but ASCII; the scopes of two layers whose letters it does not know are two."""
+    given = Input((4,), name="eingang ä")
+    hidden = merge([Dense(2, name="层 一")(given), Dense(2, name="层 二")(given)], mode="concat", name="beide & alle")
+    model = Model(given, Sequential([Dense(1, name="größe", input_shape=(4,))], name="模型")(hidden), name="ganz ö")
+    model.compile(SGD(0.1, momentum=0.9), "mse", ["mae"])
+    assert trained(model) == [True] * 6
+    assert model.get_layer("层 一").name == "层 一"
+    assert model.new_graph(["层 一"]).predict(X, **LOCAL).shape == (24, 2)
+    again = load_model(model.save_model(str(tmp_path / "模型.keras")))
+    np.testing.assert_allclose(again.predict(X, **LOCAL), model.predict(X, **LOCAL), rtol=1e-5)
+    assert trained(again) == [True] * 6
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
