@@ -16,10 +16,21 @@ from zoo.engine.errors import UsageError
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.tf.estimator import Estimator
 from zoo.pipeline.api.keras.engine.topology import Input, Merge, merge
-from zoo.pipeline.api.keras.layers import Dense, Flatten
+from zoo.pipeline.api.keras.layers import (
+    LSTM,
+    Bidirectional,
+    Convolution2D,
+    Dense,
+    Embedding,
+    Flatten,
+    Reshape,
+    Select,
+    TransformerLayer,
+)
 from zoo.pipeline.api.keras.metrics import AUC
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
 from zoo.pipeline.api.keras.objectives import MeanSquaredError
+from zoo.pipeline.api.keras.optimizers import AdamWeightDecay
 from zoo.pipeline.api.keras2.layers import Dense as Dense2
 
 RNG = np.random.default_rng(7)
@@ -39,6 +50,24 @@ def trained(model: Any, x: Any = X) -> list[bool]:
     before = model.get_weights()
     model.fit(x, Y, nb_epoch=1, **LOCAL)
     return [bool((one != other).any()) for one, other in zip(before, model.get_weights(), strict=True)]
+
+
+@pytest.mark.parametrize("optimizer", [AdamWeightDecay(0.1), SGD(0.1, momentum=0.9)])
+def test_embeddings_train_with_the_optimizers_that_keras_does_not_have(optimizer: Any) -> None:
+    """As a matrix times one-hot vectors does: a row that is not looked up has the gradient 0, and decays."""
+    ids = np.arange(8).reshape(4, 2) % 3  # TensorFlow's gradient names rows, one of them twice
+    table = RNG.normal(size=(5, 2)).astype("float32")
+    found = []
+    for first, x in (
+        (Embedding(5, 2, weights=table, input_length=2), ids),
+        (Dense(2, bias=False, input_shape=(2, 5)), np.eye(5, dtype="float32")[ids]),
+    ):
+        model = Sequential().add(first).add(Flatten())
+        model.compile(optimizer, "mse")
+        first.set_weights([table if isinstance(first, Embedding) else table.T])
+        model.fit(x, np.ones((4, 4), "float32"), batch_size=4, nb_epoch=3, **LOCAL)
+        found.append(first.get_weights()[0])
+    np.testing.assert_allclose(found[0], found[1].T, atol=1e-5)
 
 
 # --- between two fits ------------------------------------------------------------------------------------------------
@@ -169,6 +198,20 @@ def test_a_summary_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeyp
     assert "Param #" in capsys.readouterr().out
 
 
+def test_layers_may_have_names_of_any_letters(tmp_path: Path) -> None:
+    """TensorFlow's graphs take none but ASCII; the scopes of two layers whose letters it does not know are two."""
+    given = Input((4,), name="eingang ä")
+    hidden = merge([Dense(2, name="层 一")(given), Dense(2, name="层 二")(given)], mode="concat", name="beide & alle")
+    model = Model(given, Sequential([Dense(1, name="größe", input_shape=(4,))], name="模型")(hidden), name="ganz ö")
+    model.compile(SGD(0.1, momentum=0.9), "mse", ["mae"])
+    assert trained(model) == [True] * 6
+    assert model.get_layer("层 一").name == "层 一"
+    assert model.new_graph(["层 一"]).predict(X, **LOCAL).shape == (24, 2)
+    again = load_model(model.save_model(str(tmp_path / "模型.keras")))
+    np.testing.assert_allclose(again.predict(X, **LOCAL), model.predict(X, **LOCAL), rtol=1e-5)
+    assert trained(again) == [True] * 6
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +225,7 @@ def test_arrays_that_are_no_inputs_are_refused_before_a_run() -> None:
             call(x)
 
 
-@pytest.mark.parametrize(("labels", "one_based"), [([0, 2], False), ([0, 1], True)])
+@pytest.mark.parametrize(("labels", "one_based"), [([1, 2], False), ([0, 1], True)])
 def test_labels_that_are_no_classes_are_refused_before_a_run(labels: list[int], one_based: bool) -> None:
     from zoo.pipeline.api.keras.objectives import SparseCategoricalCrossEntropy
 
@@ -236,3 +279,42 @@ def test_a_file_with_a_class_that_is_not_known_names_it(tmp_path: Path) -> None:
     path = model.save_model(str(tmp_path / "model.keras"))
     with pytest.raises(UsageError, match="'Twice'.*register_keras_serializable"):
         load_model(path)
+
+
+@pytest.mark.parametrize("layer, shape, message", [
+    (Convolution2D(3, 5, 5), (3, 4, 4), r"Convolution2D 'conv.*\(None, 3, 4, 4\): Computed output size"),
+    (Reshape((3, 5)), (4, 4), r"Reshape 'reshape.*\(None, 4, 4\): The total size"),
+    (Bidirectional(LSTM(2)), (4,), "takes .batch, steps, features"),
+    (Select(1, 9), (4,), r"^Select 'select.*': axis 1 has 4 entries. Received: index=9$"),
+    (TransformerLayer.init(vocab=9, seq_len=6, n_block=1, n_head=2, hidden_size=8), (6,), "takes 2 inputs"),
+    (Merge(mode="mul"), [(3,), (4,)], r"inputs of one shape. Received: \(None, 3\), \(None, 4\)"),
+    (Merge(mode="mul"), [(3,), (3, 3)], "of one shape"),  # rows would be multiplied with other rows
+    (Merge(mode="dot"), [(3,), (4,)], r"of one shape \(rows, n\)"),
+    (Merge(mode="concat", concat_axis=1), [(3, 2), (4, 3)], "of one shape, axis 1 aside"),
+    (Merge(mode="concat", concat_axis=3), [(3, 2), (3, 2)], "axis 3"),
+    (Merge([Dense(3), Dense(4)], mode="sum"), [(2,), (2,)], r"Received: \(None, 3\), \(None, 4\)"),
+], ids=str)  # fmt: skip
+def test_a_layer_that_does_not_take_an_input_says_its_name_and_the_shape(layer: Any, shape: Any, message: str) -> None:
+    given = [Input(one) for one in shape] if isinstance(shape, list) else Input(shape)
+    with pytest.raises(UsageError, match=message):
+        layer(given)
+
+
+def test_a_layer_that_could_not_be_added_is_not_in_the_model() -> None:
+    model = Sequential()
+    with pytest.raises(UsageError, match="takes .batch, steps"):
+        model.add(LSTM(3, input_shape=(4,)))
+    model.add(Dense(3, input_shape=(4,)))
+    with pytest.raises(UsageError, match="total size"):
+        model.add(Reshape((2, 2)))
+    assert model.get_output_shape() == (None, 3)
+    model.add(Dense(1))
+    model.compile("sgd", "mse")
+    assert trained(model) == [True] * 4
+
+
+def test_arrays_of_numpy_compute_with_variables() -> None:
+    given, scale = Input((4,)), np.arange(4, dtype="float32") + 1
+    found = Model(given, [scale * given, scale - given, scale / (given + 9.0), np.float32(2) * given])
+    for one, other in zip(found.predict(X, **LOCAL), [scale * X, scale - X, scale / (X + 9), 2 * X], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)

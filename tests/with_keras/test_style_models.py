@@ -20,7 +20,7 @@ from zoo.orca.data import XShards
 from zoo.orca.learn.optimizers import SGD
 from zoo.orca.learn.optimizers.schedule import Poly
 from zoo.pipeline.api.keras.engine.topology import Input, InputLayer, Merge, merge
-from zoo.pipeline.api.keras.layers import Dense
+from zoo.pipeline.api.keras.layers import BatchNormalization, Dense
 from zoo.pipeline.api.keras.layers.converters import hard_sigmoid
 from zoo.pipeline.api.keras.metrics import Accuracy, Top5Accuracy
 from zoo.pipeline.api.keras.models import Model, Sequential, load_model
@@ -322,6 +322,18 @@ def test_gradients_of_a_model_are_those_of_its_arithmetic() -> None:
     assert not model.parameters()["only"]["gradWeight"].any()
     with pytest.raises(UsageError, match="shape of the output"):
         model.backward(X[:6], wanted[:, :2])
+
+
+def test_parameters_of_a_normalised_model_are_those_that_are_trained() -> None:
+    model = Sequential().add(Dense(3, name="dense", input_shape=(4,))).add(BatchNormalization(name="norm"))
+    model.forward(X)
+    model.backward(X, np.ones((ROWS, 3), "float32"))
+    held = model.parameters()["norm"]
+    assert {name: array.shape for name, array in held.items()} == dict.fromkeys(
+        ("weight", "gradWeight", "bias", "gradBias"), (3,)
+    )
+    np.testing.assert_array_equal(held["weight"], 1)
+    np.testing.assert_allclose(held["gradBias"], ROWS, rtol=1e-5)
 
 
 def test_forward_drops_out_in_training_only() -> None:

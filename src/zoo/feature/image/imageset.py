@@ -139,6 +139,14 @@ class ImageSet:
         """(uri, what a model says) of each image: a list, or an RDD; None for an image without a prediction."""
         return self._values(_Named(key))
 
+    def predicted(self, found: Any) -> ImageSet:
+        """The same images with what a model says of each, for `get_predict`.
+
+        Args:
+            found: of each image, in their order: arrays, or for images on Spark an RDD. A list has several outputs.
+        """
+        raise UsageError("an ImageSet is a LocalImageSet or a DistributedImageSet; read one with ImageSet.read.")
+
     def _preprocessed(self, step: Preprocessing) -> ImageSet:
         return self.transform(step)
 
@@ -199,6 +207,13 @@ class LocalImageSet(ImageSet):
         both = (_stacked(x, names), _stacked(y, names))
         return adapt(both, columns.features or None, columns.labels or None)
 
+    def predicted(self, found: Any) -> LocalImageSet:
+        """As `ImageSet.predicted`."""
+        rows = map(list, zip(*found, strict=True)) if isinstance(found, list) else found
+        made = LocalImageSet([_told(pair) for pair in zip(self.features, rows, strict=True)])
+        made.label_map = self.label_map
+        return made
+
     def _each(self, step: Callable[[ImageFeature], ImageFeature]) -> LocalImageSet:
         return LocalImageSet(_in_threads(step, self.features))
 
@@ -236,6 +251,12 @@ class DistributedImageSet(ImageSet):
     def __zoo_shards__(self, columns: Columns) -> Adapted:
         """As of `LocalImageSet`; the rows stay on Spark."""
         return adapt(self.rdd.map(ImageFeature.row), columns.features or None, columns.labels or None)
+
+    def predicted(self, found: Any) -> DistributedImageSet:
+        """As `ImageSet.predicted`; lazy."""
+        made = DistributedImageSet(self.rdd.zip(found).map(_told))
+        made.label_map = self.label_map
+        return made
 
     def _each(self, step: Callable[[ImageFeature], ImageFeature]) -> DistributedImageSet:
         return DistributedImageSet(self.rdd.map(step))
@@ -322,6 +343,10 @@ def _send_code() -> None:
 
 def _labelled(pair: tuple[Any, Any]) -> ImageFeature:
     return ImageFeature.of(pair[0]).having(label=_label(pair[1]))
+
+
+def _told(pair: tuple[ImageFeature, Any]) -> ImageFeature:
+    return pair[0].having(predict=pair[1])
 
 
 def _label(label: Any) -> Any:

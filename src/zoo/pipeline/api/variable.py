@@ -35,6 +35,7 @@ class Variable:
             node = library().Input(shape, name=name)
         self.node = node
 
+    __array_ufunc__ = None  # else ``array * variable`` is an array of variables
     free = False
     """Whether it depends on no input, like an `autograd.Parameter`."""
 
@@ -129,25 +130,25 @@ class Variable:
         return Variable(node=self.node + unwrapped(other, self.node))
 
     def __radd__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other, self.node) + self.node)
+        return Variable(node=self.node.__radd__(unwrapped(other, self.node)))
 
     def __sub__(self, other: Any) -> Variable:
         return Variable(node=self.node - unwrapped(other, self.node))
 
     def __rsub__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other, self.node) - self.node)
+        return Variable(node=self.node.__rsub__(unwrapped(other, self.node)))
 
     def __mul__(self, other: Any) -> Variable:
         return Variable(node=self.node * unwrapped(other, self.node))
 
     def __rmul__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other, self.node) * self.node)
+        return Variable(node=self.node.__rmul__(unwrapped(other, self.node)))
 
     def __truediv__(self, other: Any) -> Variable:
         return Variable(node=self.node / unwrapped(other, self.node))
 
     def __rtruediv__(self, other: Any) -> Variable:
-        return Variable(node=unwrapped(other, self.node) / self.node)
+        return Variable(node=self.node.__rtruediv__(unwrapped(other, self.node)))
 
     def __pow__(self, other: Any) -> Variable:
         return Variable(node=self.node ** unwrapped(other, self.node))

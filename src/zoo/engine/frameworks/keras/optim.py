@@ -1,6 +1,6 @@
 """Optimizers of `zoo.engine.optim` in Keras.
 
-Owns: the translation, one optimizer that Keras does not have.
+Owns: the translation, the optimizers that Keras does not have.
 Leaves: names, arguments and the rate of each step (zoo.engine.optim); Keras' own schedules, which its optimizers follow
 themselves.
 """
@@ -64,7 +64,7 @@ class Descent(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no
         """Changes one variable."""
         mean = self._means[self._get_variable_index(variable)]
         rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
+        gradient = _whole(gradient, variable)
         share = ops.where(ops.equal(self.iterations, 0), 1.0, 1.0 - self.dampening)
         moved = self.momentum * mean + ops.cast(share, variable.dtype) * gradient
         self.assign(mean, moved)
@@ -99,7 +99,7 @@ class BertAdam(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has n
         number = self._get_variable_index(variable)
         mean, square = self._means[number], self._squares[number]
         rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
+        gradient = _whole(gradient, variable)
         m = self.beta_1 * mean + (1 - self.beta_1) * gradient
         v = self.beta_2 * square + (1 - self.beta_2) * ops.square(gradient)
         self.assign(mean, m)
@@ -110,6 +110,12 @@ class BertAdam(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has n
         """For Keras' files."""
         names = ("beta_1", "beta_2", "epsilon", "decay")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _whole(gradient: Any, variable: Any) -> Any:
+    """A gradient with an entry for each of the variable's: TensorFlow's of an embedding has those of some rows."""
+    own = ops.cast(ops.convert_to_tensor(gradient), variable.dtype)
+    return ops.zeros_like(variable) + own if hasattr(own, "dense_shape") else own
 
 
 def _sgd(given: optim.SGD) -> Any:

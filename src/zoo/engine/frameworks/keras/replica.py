@@ -9,6 +9,7 @@ the end of its backward pass; the sums arrive before `update` applies them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ import keras
 import numpy as np
 
 from zoo.engine.contracts import Batch, Collective, Json, Ready, State
-from zoo.engine.errors import UsageError
+from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
+from zoo.engine.frameworks.keras.labels import explains, mistakes
 from zoo.engine.frameworks.keras.lanes import Lanes
-from zoo.engine.frameworks.keras.passes import Passes
+from zoo.engine.frameworks.keras.passes import Passes, arrays_of
 from zoo.engine.frameworks.keras.slices import Slices
 from zoo.engine.frameworks.keras.steps import METRICS, Steps, steps_of
 from zoo.engine.frameworks.keras.structures import Data, Structure, described, told
@@ -77,6 +79,7 @@ class KerasReplica:
         self._flat: Any = None
         self._rate = float("nan")
         self._agreed_stop = False
+        self._explains = explains(passes.model)
 
     @property
     def readings(self) -> dict[str, float]:
@@ -96,6 +99,7 @@ class KerasReplica:
         with _telling(self._batch):
             self._flat = steps.gradients(self._batch)
         if self._batch is not None:
+            self._check_labels(self._batch, self._flat[self._passes.layout.loss])
             self._lanes.leave(steps, batch.key)
             self._flat[self._passes.layout.stop] = float(self._settings.audience.stopping)
         if self._slices is None:
@@ -116,6 +120,7 @@ class KerasReplica:
             assert self._batch is not None  # one rank has all rows of each step
             with _telling(self._batch):
                 loss, self._rate = steps.train(self._batch)
+            self._check_labels(self._batch, loss)
             wish = False
         else:
             layout = self._passes.layout
@@ -137,7 +142,9 @@ class KerasReplica:
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs) in inference mode; NaN without labels or without a loss."""
         data = self._settings.structure.data(batch)
-        return self._prepared(data).score(data)
+        loss, outputs = self._prepared(data).score(data)
+        self._check_labels(data, loss)
+        return loss, outputs
 
     def predict(self, batch: Batch) -> tuple[np.ndarray, ...]:
         """The outputs in inference mode, each of shape (rows, ...).
@@ -229,6 +236,20 @@ class KerasReplica:
             self._build(None, train=train)
         assert self._compiled is not None
         return self._compiled
+
+    def _check_labels(self, data: Data, loss: Any) -> None:
+        """Says of a loss that is no number that its labels are to blame, where they are.
+
+        Only then, for looking at all labels costs time. Of several ranks the one that has them says so.
+
+        Raises:
+            DataError: they are none for the loss.
+        """
+        if data.y is None or not self._explains or math.isfinite(float(loss)):
+            return
+        outputs = keras.tree.flatten(self._passes.outputs(_first(data.x), training=False))
+        if problems := mistakes(self._model, arrays_of(data.y), [tuple(one.shape)[1:] for one in outputs]):
+            raise DataError("\n".join(problems))
 
     def _build(self, data: Data | None, *, train: bool) -> None:
         """Variables for the model, its optimizer and its metrics; then the passes over them."""

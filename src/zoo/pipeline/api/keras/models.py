@@ -128,7 +128,7 @@ class Sequential(KerasNet, keras.Sequential):
         """Appends a layer, or a model; returns the model.
 
         Raises:
-            UsageError: it is no layer.
+            UsageError: it is no layer, or does not take what the layer before it gives; the model is as it was.
         """
         layer = unwrapped(model)
         if not isinstance(layer, keras.layers.Layer) and hasattr(layer, "to_keras"):
@@ -136,10 +136,17 @@ class Sequential(KerasNet, keras.Sequential):
         if not isinstance(layer, keras.layers.Layer) and not hasattr(layer, "_keras_history"):
             hint = " Torch modules, and layers of zoo.bigdl, go into zoo.bigdl.nn.layer.Sequential." * is_torch(layer)
             raise UsageError(f"Sequential.add takes a layer or a model of Keras.{hint} Received: {model!r}")
+        before = list(self._layers)
         shape = getattr(layer, "given_input_shape", None)
-        if not self._layers and shape is not None and not isinstance(shape, list):
-            super().add(keras.Input(shape))
-        super().add(layer, rebuild)
+        try:
+            if not self._layers and shape is not None and not isinstance(shape, list):
+                super().add(keras.Input(shape))
+            super().add(layer, rebuild)
+        except Exception:  # Keras would keep the layer, and fail at each one after it
+            self._layers = before
+            if before:
+                self._maybe_rebuild()
+            raise
         return self
 
     def get_config(self) -> dict[str, Any]:

@@ -197,7 +197,8 @@ class BinaryCrossEntropy(LossFunction):
 class SparseCategoricalCrossEntropy(LossFunction):
     """The mean of -log(output of the label's class); (rows, ..., classes) for labels (rows, ...) or (rows, ..., 1).
 
-    A label outside the classes makes the loss NaN, which ends training with an error.
+    A label that is no class is refused: where `y` is an array, before anything starts; else the loss is NaN, which ends
+    training with an error that names the labels.
 
     Args:
         log_prob_as_input: whether outputs are logarithms of probabilities; else probabilities.
@@ -219,18 +220,31 @@ class SparseCategoricalCrossEntropy(LossFunction):
             weights=_listed(weights), padding_value=int(padding_value),
         )  # fmt: skip
 
+    def check(self, y_true: tuple[int | None, ...], y_pred: tuple[int | None, ...]) -> str:
+        """As `LossFunction.check`; and the classes that have no weight."""
+        weights = self._options["weights"]
+        if y_pred and weights is not None and y_pred[-1] not in (None, len(weights)):
+            return f"the output has {y_pred[-1]} classes, and each needs one of weights. Received: {len(weights)}"
+        return super().check(y_true, y_pred)
+
     def check_values(self, y_true: np.ndarray, y_pred: tuple[int | None, ...]) -> str:
         """Why labels are no classes of the output."""
+        if y_true.dtype.kind not in "biuf":
+            return f"labels must be class numbers. Received an array of {y_true.dtype}: {y_true.reshape(-1)[:3]} ..."
         labels = y_true[y_true != self._options["padding_value"]]
+        if (broken := labels[labels != np.floor(labels)]).size:  # NaN among them
+            return f"labels must be class numbers, which are whole. Received: {', '.join(map(str, broken[:3]))}"
         first = 0 if self.zero_based_label else 1
         if not labels.size or y_pred[-1] is None or first <= labels.min() <= labels.max() < first + y_pred[-1]:
             return ""
-        other = "True" if first else "False"
-        return (
+        low, high = labels.min(), labels.max()
+        told = (
             f"the output has {y_pred[-1]} classes, so labels count from {first} to {first + y_pred[-1] - 1}. Received "
-            f"labels from {labels.min()} to {labels.max()}. If they count from {1 - first}: "
-            f"SparseCategoricalCrossEntropy(zero_based_label={other})."
+            f"labels from {low} to {high}."
         )
+        if not 1 - first <= low <= high <= y_pred[-1] - first:  # they do not count from the other number either
+            return told
+        return f"{told} If they count from {1 - first}: SparseCategoricalCrossEntropy(zero_based_label={first == 1})."
 
     @property
     def zero_based_label(self) -> bool:

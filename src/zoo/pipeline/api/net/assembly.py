@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.faults import reason
 from zoo.pipeline.api.keras.engine.graphs import keras_name
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.net import containers
 from zoo.pipeline.api.net.bounds import check_counts, check_features, check_rows
-from zoo.pipeline.api.net.faults import reason
 from zoo.pipeline.api.net.modules import Module
 from zoo.pipeline.api.net.operations import flat
 from zoo.pipeline.api.net.plain import PLAIN

@@ -14,9 +14,9 @@ import numpy as np
 
 from zoo.engine import session
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine.faults import reason
 from zoo.pipeline.api.keras.models import Model
 from zoo.pipeline.api.library import library
-from zoo.pipeline.api.net.faults import reason
 
 keras = library()
 

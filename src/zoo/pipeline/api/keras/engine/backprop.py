@@ -147,7 +147,8 @@ def _named(layer: Any, held: Gradients) -> dict[str, np.ndarray]:
     trained = [number for number, one in enumerate(own) if one.trainable]
     turn = getattr(layer, "to_bigdl", lambda arrays: arrays)
     weights, sums = layer.get_weights(), turn([held.of(one) for one in own])
-    if len(weights) != len(own):
+    left_out = own[len(weights) :]  # a batch normalisation's statistics, which have no gradients
+    if len(weights) > len(own) or any(one.trainable for one in left_out):
         raise UsageError(f"the layer '{layer.name}' keeps its weights in another number of arrays than BigDL's.")
     names = ["Weight", "Bias"] if len(trained) <= 2 else [own[number].name for number in trained]
     found = {}

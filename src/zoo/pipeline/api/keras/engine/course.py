@@ -17,6 +17,7 @@ import numpy as np
 from zoo.engine import session
 from zoo.engine.clusters.inline import InlineCluster
 from zoo.engine.errors import UsageError
+from zoo.engine.frameworks.keras import labels
 from zoo.engine.optim import Optimizer
 from zoo.orca.learn.keras_estimator import KerasEstimator, make_estimator
 from zoo.orca.learn.rows import as_rdd
@@ -80,6 +81,8 @@ class Course:
         """Trains on the current cluster, or in this process."""
         self._check_compiled()
         with _place(distributed):
+            if isinstance(validation, tuple):
+                self._check_shapes(validation, {})
             self._check_shapes(data, words)
             return self.estimator.fit(data, validation_data=validation, **words)
 
@@ -92,11 +95,13 @@ class Course:
         return [found[LOSS if one == LOSS else one.name] for one in self.metrics or (LOSS,)]
 
     def predict(self, data: Any, distributed: bool, **words: Any) -> Any:
-        """The outputs; of arrays on the cluster an RDD with one for each row."""
+        """The outputs; of arrays on the cluster an RDD with one for each row, of images a set of them that has both."""
         if problems := _inputs_differ(self._model, data):
             raise UsageError.listing(problems)
         with _place(distributed):
             found = self.estimator.predict(data, **words)
+            if hasattr(data, "predicted"):  # a set of images, which holds what is said of each
+                return data.predicted(found)
             return as_rdd(found) if distributed and _are_arrays(found) else found
 
     def _check_compiled(self) -> None:
@@ -109,20 +114,22 @@ class Course:
             raise UsageError.listing(found)
         given = {name: words[name] for name in ("feature_cols", "label_cols") if name in words}
         schema = self.estimator.data_schema(data, **given)
-        loss, model = self._model.loss, self._model
+        model, arrays = self._model, _labels_at_hand(data)
         inputs, outputs = _shapes(getattr(model, "inputs", None)), _shapes(getattr(model, "outputs", None))
-        if not model.built or len(schema) != len(inputs) + len(outputs) or any(one.shape is None for one in schema):
+        if not model.built:
+            return
+        if found := _number_differs(model, arrays, len(outputs)):
+            raise UsageError(found)
+        if len(schema) != len(inputs) + len(outputs) or any(one.shape is None for one in schema):
             return
         problems = [
             f"the model's input {number} has the shape {wanted}, without the batch, and the data have {spec}."
             for number, (wanted, spec) in enumerate(zip(inputs, schema, strict=False))
             if not model.fits(spec.shape, wanted)
         ]
-        if isinstance(loss, LossFunction) and len(outputs) == 1:
-            problems += filter(None, [loss.check(schema[-1].shape, outputs[0])])
-            labels = _labels_at_hand(data)
-            if labels is not None and not problems:
-                problems += filter(None, [loss.check_values(labels, outputs[0])])
+        problems += _labels_differ(model, [one.shape for one in schema[len(inputs) :]], outputs)
+        if arrays is not None and not problems:
+            problems = labels.mistakes(model, _listed(arrays), outputs)
         if problems:
             raise UsageError.listing(problems)
 
@@ -190,15 +197,15 @@ def may_be(found: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
     )
 
 
-def _labels_at_hand(data: Any) -> np.ndarray | None:
+def _labels_at_hand(data: Any) -> Any:
     """The labels of arrays, and of images in this process; None of data that lie elsewhere."""
     if isinstance(data, tuple):
-        return data[1] if isinstance(data[1], np.ndarray) else None
+        return data[1]
     if not hasattr(data, "get_label") or data.is_distributed():
         return None
-    labels = data.get_label()
-    known = labels and all(isinstance(one, np.number) for one in labels)
-    return np.asarray(labels) if known else None
+    found = data.get_label()
+    known = found and all(isinstance(one, np.number) for one in found)
+    return np.asarray(found) if known else None
 
 
 def _cut(arrays: Any, rows: slice) -> Any:
@@ -221,6 +228,35 @@ def _are_arrays(found: Any) -> bool:
 
 def _shapes(tensors: Any) -> list[tuple[int | None, ...]]:
     return [tuple(tensor.shape)[1:] for tensor in tensors or ()]
+
+
+def _number_differs(model: Any, arrays: Any, outputs: int) -> str:
+    """Why a model has another number of outputs than there are labels; empty where it has not."""
+    count = len(_listed(arrays))
+    if arrays is None or not outputs or count == outputs:
+        return ""
+    names = getattr(model, "output_names", None)
+    told = f"{outputs} output{'s' * (outputs > 1)}" + (f" ({', '.join(names)})" if names else "")
+    return f"the model '{model.name}' has {told}, and needs an array of labels for each. Received: {count}"
+
+
+def _listed(arrays: Any) -> list[Any]:
+    """The labels of each output; of a dict in the order of its keys, as Keras has it."""
+    if isinstance(arrays, dict):
+        return [arrays[name] for name in sorted(arrays)]
+    return list(arrays) if isinstance(arrays, list | tuple) else [arrays]
+
+
+def _labels_differ(model: Any, given: Sequence[Any], outputs: Sequence[Any]) -> list[str]:
+    """Why labels are none for the losses of the model, by their shapes."""
+    losses = labels.losses_of(model)
+    if len(losses) != len(outputs):
+        return []
+    found = [
+        loss.check(shape, output) if isinstance(loss, LossFunction) else ""
+        for loss, shape, output in zip(losses, given, outputs, strict=True)
+    ]
+    return [f"label {n}: {text}" if len(losses) > 1 else text for n, text in enumerate(found) if text]
 
 
 def _inputs_differ(model: Any, x: Any) -> list[str]:

@@ -187,17 +187,19 @@ def _categorical(xp: Any, t: Any, p: Any) -> Any:
 
 
 def _sparse(xp: Any, y_true: Any, y_pred: Any, options: Options) -> Any:
-    """Cross-entropy with class numbers. A label outside the classes makes it NaN; one of `padding_value` counts not."""
+    """Cross-entropy with class numbers. A label that is no class makes it NaN; one of `padding_value` counts not."""
     problem = classes_differ(tuple(y_true.shape)[1:], tuple(y_pred.shape)[1:])
     if problem:
         raise UsageError(problem)
-    labels = xp.cast(xp.squeeze(y_true, -1) if len(y_true.shape) == len(y_pred.shape) else y_true, "int32")
+    given = xp.squeeze(y_true, -1) if len(y_true.shape) == len(y_pred.shape) else y_true
+    labels = xp.cast(given, "int32")
     classes = y_pred.shape[-1]
     index = labels - (0 if options.get("zero_based_label", True) else 1)
     inside = xp.clip(index, 0, classes - 1)
     logs = y_pred if options.get("log_prob_as_input") else xp.log(xp.clip(y_pred, EPSILON, 1.0))
     own = -xp.squeeze(xp.take_along_axis(logs, xp.expand_dims(inside, -1), -1), -1)
-    own = xp.where(index == inside, own, math.nan)
+    whole = xp.cast(labels, y_pred.dtype) == xp.cast(given, y_pred.dtype)
+    own = xp.where(xp.logical_and(index == inside, whole), own, math.nan)
     padded = labels == options.get("padding_value", -1)
     weights = options.get("weights")
     scale = xp.ones_like(own) if weights is None else weights_of(xp, weights, inside, own)

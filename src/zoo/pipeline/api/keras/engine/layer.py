@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.pipeline.api.keras.engine.backprop import Backprop
+from zoo.pipeline.api.keras.engine.graphs import keras_name
 from zoo.pipeline.api.library import library
 from zoo.pipeline.api.variable import is_symbolic, unwrapped, wrapped
 
@@ -31,6 +32,15 @@ class ZooKerasLayer(Backprop):
         if is_symbolic(args) or is_symbolic(tuple(kwargs.values())):
             return wrapped(call(*unwrapped(args), **{name: unwrapped(value) for name, value in kwargs.items()}))
         return call(*_tensors(args), **kwargs)
+
+    def _open_name_scope(self) -> Any:
+        """Where Keras computes the layer; TensorFlow's graphs take no space and no letter beyond ASCII in its name."""
+        scope = super()._open_name_scope()  # type: ignore[misc]
+        name = keras_name(self.name)  # type: ignore[attr-defined]
+        keras = library()
+        if name == self.name or keras.backend.backend() != "tensorflow":  # type: ignore[attr-defined]
+            return scope
+        return keras.name_scope(name, caller=self)
 
     def set_name(self, name: str) -> Any:
         """Names the layer."""

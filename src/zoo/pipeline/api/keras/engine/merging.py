@@ -89,6 +89,8 @@ class Merge(ZooKerasLayer, keras.layers.Layer):
         for branch, shape in zip(self.branches, shapes, strict=False):
             if not branch.built:
                 branch.build(shape)
+        ends = [branch.compute_output_shape(shape) for branch, shape in zip(self.branches, shapes, strict=False)]
+        self._check([tuple(shape) for shape in ends or shapes])
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -98,10 +100,25 @@ class Merge(ZooKerasLayer, keras.layers.Layer):
             tensors = [branch(one) for branch, one in zip(self.branches, tensors, strict=True)]
         if self.mode == "concat":
             return ops.concatenate(tensors, axis=self.concat_axis)
-        shapes = {tuple(tensor.shape)[1:] for tensor in tensors}
-        if self.mode in ("dot", "cos") and any(len(shape) != 1 for shape in shapes):
-            raise UsageError(f"Merge '{self.name}' of mode '{self.mode}' takes inputs (rows, n). Received: {shapes}")
         return MODES[self.mode](tensors)
+
+    def _check(self, shapes: Sequence[tuple[int | None, ...]]) -> None:
+        axes, aside = len(shapes[0]), None
+        wanted = "of one shape"
+        if self.mode in ("dot", "cos"):
+            fits, wanted = axes == 2, "of one shape (rows, n)"
+        elif self.mode == "concat":
+            fits, wanted = -axes <= self.concat_axis < axes, f"of one shape, axis {self.concat_axis} aside"
+            aside = self.concat_axis % axes
+        else:
+            fits = True
+        fits = fits and all(len(shape) == axes for shape in shapes)
+        for axis in range(axes if fits else 0):
+            sizes = {shape[axis] for shape in shapes} - {None} - (set() if self.mode == "concat" else {1})
+            fits = fits and (axis == aside or len(sizes) < 2)
+        if not fits:
+            told = ", ".join(map(str, shapes))
+            raise UsageError(f"Merge '{self.name}' of mode '{self.mode}' takes inputs {wanted}. Received: {told}")
 
     def get_weights(self) -> list[np.ndarray]:
         """Those of its layers in turn, in BigDL's layout."""

@@ -166,7 +166,7 @@ class KerasNet(ZooKerasLayer):
 
         Returns:
             of arrays: arrays, or where distributed an RDD with an array for each row (without Spark a list that has
-            `collect`, `map`, ...). Of other data: the same kind, with the predictions.
+            `collect`, `map`, ...). Of other data: the same kind, with the predictions: an `ImageSet` has `get_predict`.
         """
         return self._course.predict(paired(x, None), distributed, batch_size=batch_per_thread, **words)
 

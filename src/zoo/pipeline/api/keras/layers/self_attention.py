@@ -153,7 +153,8 @@ class _Transformer(Spelt):
         )
 
     def _embeddings(self, inputs: Any) -> int:
-        if not isinstance(inputs, list | tuple) or len(inputs) != self.inputs:
+        several = isinstance(inputs, list | tuple) and not any(isinstance(one, int | None) for one in inputs)
+        if not several or len(inputs) != self.inputs:  # one input's shape is a tuple, too
             raise UsageError(f"{type(self).__name__} '{self.name}' takes {self.inputs} inputs: {self.expects}.")
         return min(self.inputs, 3)
 

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.engine.errors import UsageError
+from zoo.pipeline.api.keras.engine import faults
 from zoo.pipeline.api.keras.engine.layer import ZooKerasLayer
 from zoo.pipeline.api.keras.initializations import initializer
 from zoo.pipeline.api.keras.layers import converters as to
 from zoo.pipeline.api.keras.regularizers import regularizer
 from zoo.pipeline.api.library import library
+from zoo.pipeline.api.variable import unwrapped
 
 keras = library()
 layers = keras.layers
@@ -144,7 +146,7 @@ class Spelt(ZooKerasLayer):
         """Applies the layer to a `Variable`, or several, or to what Keras takes.
 
         Raises:
-            UsageError: the input has another number of axes.
+            UsageError: the input has another number of axes, or a shape that the layer does not take.
         """
         shape = getattr(args[0], "shape", None) if args and self.axes else None
         if shape is not None and len(shape) != len(self.takes()):
@@ -152,7 +154,14 @@ class Spelt(ZooKerasLayer):
                 f"{type(self).__name__} '{self.name}' takes ({', '.join(self.takes())}), the batch first. "
                 f"Received: an input of the shape {tuple(shape)}"
             )
-        return super().__call__(*args, **kwargs)
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValueError as error:
+            shapes = _symbolic_shapes(args)
+            if not shapes or (isinstance(error, UsageError) and not faults.wrapped(error)):
+                raise  # of arrays anything may be wrong, and what is ours says enough
+            what = "" if isinstance(error, UsageError) else f"{type(self).__name__} '{self.name}', given {shapes}: "
+            raise UsageError(what + faults.reason(error)) from error
 
     def takes(self) -> tuple[str, ...]:
         """The axes of its input."""
@@ -218,6 +227,14 @@ class Renamed(Spelt):
                 word = word_of(cls, name)
                 passed[word.new] = (*passed.get(word.new, ()), value) if word.part else value
         return passed
+
+
+def _symbolic_shapes(args: tuple[Any, ...]) -> str:
+    """Of the variables, or Keras' symbolic tensors, that a layer was applied to; empty where there are none."""
+    tensors = keras.tree.flatten(unwrapped(args))
+    if not any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
+        return ""
+    return ", ".join(f"an input of the shape {tuple(tensor.shape)}" for tensor in tensors if hasattr(tensor, "shape"))
 
 
 def word_of(cls: Any, name: str) -> Word:
