@@ -315,6 +315,11 @@ def test_errors_name_the_image_and_its_shape() -> None:
         ImageHue(0, 1).apply(ImageFeature(GREY, path="a/b.png"))
     with pytest.raises(DataError, match="has no pixels yet; decode it first"):
         ImageHFlip().apply(ImageFeature(bytes=b"x"))
+    with pytest.raises(DataError, match=r"ImageResize.* of a/b\.png, bool of shape \(30, 41\)"):
+        ImageResize(4, 5).apply(ImageFeature(GREY > 3, path="a/b.png"))
+    for step in (ImageResize(4, 5), ImageAspectScale(4), ImageColorJitter(), ImageHFlip()):
+        with pytest.raises(DataError, match=r"a/b\.png has no pixels: its shape is \(0, 41, 3\)"):
+            step.apply(ImageFeature(MAT[:0], path="a/b.png"))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from zoo.feature.image.steps import (
     RandomMatStep,
     checked,
     counts,
+    failed,
     is_count,
     numbers,
     ordered,
@@ -61,7 +62,10 @@ class ImageResize(ImagePreprocessing):
         mat, mode = feature.mat, self.resize_mode
         if mode == RANDOM_MODE:
             mode = int(draws.over(mat).choice(MODES))
-        return feature.having(mat=resized(mat, self.resize_h, self.resize_w, mode))
+        try:
+            return feature.having(mat=resized(mat, self.resize_h, self.resize_w, mode))
+        except images.decoder().error as error:
+            raise failed(self, feature, error) from error
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class ImageFeature(Mapping[str, Any]):
             DataError: there are none.
         """
         found = self.get("mat")
+        if found is not None and not found.size:
+            raise DataError(f"{self.name} has no pixels: its shape is {found.shape}. Leave it out.")
         if found is None:
             raise DataError(f"{self.name} has no pixels yet; decode it first: ImageBytesToMat(). Known: {list(self)}")
         mat: np.ndarray = found
