@@ -22,7 +22,7 @@ from zoo.engine.contracts import Batch, Collective, Json, Ready, State
 from zoo.engine.errors import DataError, UsageError
 from zoo.engine.frameworks.keras import state as states
 from zoo.engine.frameworks.keras.callbacks import Audience
-from zoo.engine.frameworks.keras.labels import explains, mistakes
+from zoo.engine.frameworks.keras.labels import explains, mistakes, silent
 from zoo.engine.frameworks.keras.lanes import Lanes
 from zoo.engine.frameworks.keras.passes import Passes, arrays_of
 from zoo.engine.frameworks.keras.slices import Slices
@@ -76,10 +76,11 @@ class KerasReplica:
         self._inputs: Json = None
         self._measured = False
         self._batch: Data | None = None
+        self._shapes: list[tuple[int | None, ...]] | None = None
         self._flat: Any = None
         self._rate = float("nan")
         self._agreed_stop = False
-        self._explains = explains(passes.model)
+        self._explains, self._silent = explains(passes.model), silent(passes.model)
 
     @property
     def readings(self) -> dict[str, float]:
@@ -96,7 +97,7 @@ class KerasReplica:
             return
         self._key = batch.key
         self._lanes.enter(steps, batch.key)
-        with _telling(self._batch):
+        with self._telling(self._batch):
             self._flat = steps.gradients(self._batch)
         if self._batch is not None:
             self._check_labels(self._batch, self._flat[self._passes.layout.loss])
@@ -118,7 +119,7 @@ class KerasReplica:
             self._set_rate(self._settings.rates.value)
         if self._alone:
             assert self._batch is not None  # one rank has all rows of each step
-            with _telling(self._batch):
+            with self._telling(self._batch):
                 loss, self._rate = steps.train(self._batch)
             self._check_labels(self._batch, loss)
             wish = False
@@ -142,7 +143,9 @@ class KerasReplica:
     def score(self, batch: Batch) -> tuple[float, tuple[np.ndarray, ...]]:
         """(mean loss, outputs) in inference mode; NaN without labels or without a loss."""
         data = self._settings.structure.data(batch)
-        loss, outputs = self._prepared(data).score(data)
+        steps = self._prepared(data)
+        with self._telling(data):
+            loss, outputs = steps.score(data)
         self._check_labels(data, loss)
         return loss, outputs
 
@@ -237,19 +240,43 @@ class KerasReplica:
         assert self._compiled is not None
         return self._compiled
 
+    @contextmanager
+    def _telling(self, data: Data | None) -> Iterator[None]:
+        """Says with an error of the model or its loss what they were given: a backend's own words seldom do."""
+        try:
+            yield
+        except Exception as error:
+            if data is None:
+                raise
+            if problems := self._labels_mistaken(data):
+                raise DataError("\n".join(problems)) from error
+            error.add_note(f"The model was given {told(data.x)}; the loss was given the label {told(data.y)}.")
+            raise
+
     def _check_labels(self, data: Data, loss: Any) -> None:
         """Says of a loss that is no number that its labels are to blame, where they are.
 
-        Only then, for looking at all labels costs time. Of several ranks the one that has them says so.
+        Else only of losses that are numbers with any labels, for looking at all of them costs time. Of several ranks
+        the one that has them says so.
 
         Raises:
             DataError: they are none for the loss.
         """
-        if data.y is None or not self._explains or math.isfinite(float(loss)):
-            return
-        outputs = keras.tree.flatten(self._passes.outputs(_first(data.x), training=False))
-        if problems := mistakes(self._model, arrays_of(data.y), [tuple(one.shape)[1:] for one in outputs]):
+        if (self._silent or not math.isfinite(float(loss))) and (problems := self._labels_mistaken(data)):
             raise DataError("\n".join(problems))
+
+    def _labels_mistaken(self, data: Data) -> list[str]:
+        if data.y is None or not self._explains:
+            return []
+        if self._shapes is None:
+            self._shapes = self._output_shapes(data)
+        return mistakes(self._model, arrays_of(data.y), self._shapes)
+
+    def _output_shapes(self, data: Data) -> list[tuple[int | None, ...]]:
+        """Of each output, without the batch; a model that does not know them computes two rows."""
+        outputs = getattr(self._model, "outputs", None)
+        found = outputs or keras.tree.flatten(self._passes.outputs(_first(data.x), training=False))
+        return [tuple(one.shape)[1:] for one in found]
 
     def _build(self, data: Data | None, *, train: bool) -> None:
         """Variables for the model, its optimizer and its metrics; then the passes over them."""
@@ -279,7 +306,7 @@ class KerasReplica:
     def _measure_once(self, data: Data) -> None:
         """Metrics make their variables when they first see rows: they see two, and forget them."""
         few = Data(*(_first(part) for part in (data.x, data.y, data.weights)))
-        with _telling(data):
+        with self._telling(data):
             outputs = self._passes.outputs(few.x, training=False)
             self._passes.loss(few, outputs, training=False)
             self._passes.measure(few, outputs)
@@ -310,17 +337,6 @@ class KerasReplica:
         tell()
         if self._compiled is not None:
             self._compiled.push()
-
-
-@contextmanager
-def _telling(data: Data | None) -> Iterator[None]:
-    """Says with an error of the model or its loss what they were given: a backend's own words seldom do."""
-    try:
-        yield
-    except Exception as error:
-        if data is not None:
-            error.add_note(f"The model was given {told(data.x)}; the loss was given the label {told(data.y)}.")
-        raise
 
 
 def _first(part: Any) -> Any:

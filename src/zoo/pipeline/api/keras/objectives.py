@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.engine.frameworks.keras.labels import not_among, not_whole
 from zoo.orca.learn.kinds import is_torch
 from zoo.pipeline.api.keras.engine.formulas import CHECKS, FORMULAS, TorchOps, entries_differ
 from zoo.pipeline.api.keras.engine.words import Unsupported
@@ -229,20 +230,11 @@ class SparseCategoricalCrossEntropy(LossFunction):
 
     def check_values(self, y_true: np.ndarray, y_pred: tuple[int | None, ...]) -> str:
         """Why labels are no classes of the output."""
-        if y_true.dtype.kind not in "biuf":
-            return f"labels must be class numbers. Received an array of {y_true.dtype}: {y_true.reshape(-1)[:3]} ..."
-        labels = y_true[y_true != self._options["padding_value"]]
-        if (broken := labels[labels != np.floor(labels)]).size:  # NaN among them
-            return f"labels must be class numbers, which are whole. Received: {', '.join(map(str, broken[:3]))}"
-        first = 0 if self.zero_based_label else 1
-        if not labels.size or y_pred[-1] is None or first <= labels.min() <= labels.max() < first + y_pred[-1]:
-            return ""
-        low, high = labels.min(), labels.max()
-        told = (
-            f"the output has {y_pred[-1]} classes, so labels count from {first} to {first + y_pred[-1] - 1}. Received "
-            f"labels from {low} to {high}."
-        )
-        if not 1 - first <= low <= high <= y_pred[-1] - first:  # they do not count from the other number either
+        labels, first = y_true[y_true != self._options["padding_value"]], 0 if self.zero_based_label else 1
+        if text := not_whole(labels):
+            return text
+        told = not_among(labels, y_pred[-1], first)
+        if not told or not_among(labels, y_pred[-1], 1 - first):  # they do not count from the other number either
             return told
         return f"{told} If they count from {1 - first}: SparseCategoricalCrossEntropy(zero_based_label={first == 1})."
 
