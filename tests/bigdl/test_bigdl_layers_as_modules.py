@@ -203,7 +203,7 @@ def test_files_that_are_no_models(tmp_path):
         (begin.MsraFiller(), lambda w: abs(w.std() - (2 / 150) ** 0.5) < 0.005),
         (begin.MsraFiller(False), lambda w: abs(w.std() - (2 / 100) ** 0.5) < 0.005),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, begin.InitializationMethod) else "so",
 )
 def test_weights_begin_as_asked(method, check):
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 import itertools
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -105,7 +106,12 @@ def assert_same(a, b):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("metric, rows", CASES, ids=lambda value: getattr(value, "__name__", None) or repr(value))
+def told(value):
+    """The name of a case, the same in each process that collects it."""
+    return getattr(value, "__name__", None) or re.sub(r" at 0x\w+", "", repr(value))
+
+
+@pytest.mark.parametrize("metric, rows", CASES, ids=told)
 @given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 40), max_size=6), order=st.randoms())
 def test_merged_pieces_are_the_whole(metric, rows, seed, cuts, order):
     output, target = rows(np.random.default_rng(seed), 40)
@@ -120,7 +126,7 @@ def test_merged_pieces_are_the_whole(metric, rows, seed, cuts, order):
     assert_same(metric.compute(travelled[0]), measured(metric, output, target))
 
 
-@pytest.mark.parametrize("metric, rows", CASES, ids=lambda value: getattr(value, "__name__", None) or repr(value))
+@pytest.mark.parametrize("metric, rows", CASES, ids=told)
 def test_metrics_are_values_that_start_empty_and_leave_states_alone(metric, rows):
     assert pickle.loads(pickle.dumps(metric)) == metric
     assert isinstance(metric, m.Metric)
