@@ -168,6 +168,7 @@ def on_spark(spark: Any) -> Iterator[Any]:
 def jobs(on_spark: Any) -> Iterator[Any]:
     """How many Spark jobs this thread has started since."""
     context = on_spark.sparkContext
-    context.setJobGroup("zoo-laziness", "what this test starts")
-    yield lambda: len(context.statusTracker().getJobIdsForGroup("zoo-laziness"))
+    group = uuid.uuid4().hex
+    context.setJobGroup(group, "what this test starts")
+    yield lambda: len(context.statusTracker().getJobIdsForGroup(group))
     context.setLocalProperty("spark.jobGroup.id", None)

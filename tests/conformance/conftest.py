@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from places import CLUSTERS, Here
+from clusters_under_test import CLUSTERS, Here
 from rooms import FRAMEWORKS, Framework, marks
 
 from zoo.engine import session

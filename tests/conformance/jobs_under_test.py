@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from places import Here
+from clusters_under_test import Here
 from rooms import BATCH, EPOCHS, Framework, Weights
 
 from zoo.engine import run

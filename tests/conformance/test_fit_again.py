@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clusters_under_test import WARM, Here
 from jobs_under_test import assert_equal
-from places import WARM, Here
 from rooms import BATCH, ROWS, Mlp, table
 
 from zoo.engine.triggers import MinLoss

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clusters_under_test import WARM, Here
 from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
-from places import WARM, Here
 from rooms import EPOCHS, ROWS, Framework, table
 
 
@@ -40,13 +41,14 @@ def test_models_may_live_in_modules_beside_the_program(
     here: Here, framework: Framework, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where workers see the driver's files, modules need not be sent."""
-    (tmp_path / "beside_the_program.py").write_text(framework.loss_source)
+    name = f"beside_the_program_{uuid.uuid4().hex}"  # workers of Spark keep the modules that they have imported
+    (tmp_path / f"{name}.py").write_text(framework.loss_source)
     monkeypatch.syspath_prepend(str(tmp_path))
     shards = shards_of(here, framework, "mlp-adam", table())
-    loss = importlib.import_module("beside_the_program").loss
+    loss = importlib.import_module(name).loss
     job = job_for(framework, "mlp-adam", spec=framework.with_loss(framework.spec("mlp-adam"), loss))
     try:
         fit(job, shards, here, here.ranks)
     finally:
-        del sys.modules["beside_the_program"]
+        del sys.modules[name]
     assert_equal(framework.weights(job.spec), plain(framework, "mlp-adam", shards))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clusters_under_test import CLUSTERS, Here
 from jobs_under_test import assert_equal, fit, job_for
-from places import CLUSTERS, Here
 from rooms import FRAMEWORKS, ROWS, Framework, marks, table
 
 from zoo.engine.data.adapters import adapt

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from places import CLUSTERS, Here
+from clusters_under_test import CLUSTERS, Here
 from rooms import KERAS, table
 from torch import nn
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from clusters_under_test import CLUSTERS, WARM, Here
 from jobs_under_test import assert_equal, fit, job_for, plain, shards_of
-from places import CLUSTERS, WARM, Here
 from rooms import BATCH, EPOCHS, ROWS, Framework, Mlp, table
 
 from zoo.engine import checkpoint
