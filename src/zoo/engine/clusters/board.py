@@ -80,9 +80,9 @@ class Board:
         self._giving = False
 
     @property
-    def failing(self) -> bool:
-        """Whether a rank has failed already, so that what else ends has ended because of it."""
-        return bool(self._failures)
+    def failing(self) -> set[str]:
+        """How ranks have failed already (`Failure.kind`), so that what else ends has ended because of it."""
+        return {failure.kind for failure in self._failures.values()}
 
     @property
     def deserted(self) -> bool:

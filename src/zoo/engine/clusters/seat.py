@@ -33,6 +33,10 @@ GRACE_SECONDS = 3.0
 _ABANDONED = 70  # exit status of a rank whose driver has gone
 
 
+class InputBroken(Exception):
+    """The stream of a rank's rows broke off. Its cluster knows why; to the driver, the rank is lost."""
+
+
 class Here:
     """The seat of the one rank of a gang in the driver's own process."""
 
@@ -225,6 +229,8 @@ def sit(
         with _heard(wire, rank.index):
             result = task(rank, {**carried, **shards}, wire)
         wire.answer(result)
+    except InputBroken:
+        raise
     except BaseException as error:
         wire.send("failed", Failure.of(rank.index, error))
         raise

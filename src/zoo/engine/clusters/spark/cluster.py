@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.channel import introduce, own_address
-from zoo.engine.clusters.seat import sit
+from zoo.engine.clusters.seat import InputBroken, sit
 from zoo.engine.clusters.spark import connect, workers
 from zoo.engine.clusters.spark.dealing import SET, Dealer, DealtShards
 from zoo.engine.clusters.spark.frames import FrameShards
@@ -248,10 +248,12 @@ def _seat(
         connection = introduce(place.address, place.token, index)
         host = own_address(place.address[0])
         rank = Rank(index, place.world, host, "", place.token, place.threads, _device(context))
-        dealer = Dealer(batches, max(1, len(framed)))
+        dealer = Dealer(_arriving(batches), max(1, len(framed)))
         own = {name: dealt.shards(dealer, number) for number, (name, dealt) in enumerate(framed.items())}
         try:
             sit(connection, rank, packed, own, context.taskAttemptId(), place.ports)
+        except InputBroken:
+            raise  # the task must not end well; whether it is tried again is Spark's to decide
         except Exception:  # noqa: BLE001, S110  the driver has been told; Spark would only print it again, in Java
             pass
         finally:
@@ -262,6 +264,18 @@ def _seat(
         yield from ()
 
     return seat
+
+
+def _arriving(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """A task's input. Spark ends it anywhere, even within a message, where what computes it fails.
+
+    Raises:
+        InputBroken: it cannot be read to its end.
+    """
+    try:
+        yield from batches
+    except Exception as error:
+        raise InputBroken("the rows broke off") from error
 
 
 def _opened(fn: Mapper, shards: Shards, pieces: int) -> Mapper:

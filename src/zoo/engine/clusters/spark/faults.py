@@ -14,11 +14,16 @@ from contextlib import contextmanager
 
 from zoo.engine import errors
 from zoo.engine.clusters.failures import LIBRARIES
-from zoo.engine.errors import WorkerFailed, ZooError
+from zoo.engine.errors import DataError, WorkerFailed, ZooError
 
 _TRACE = "Traceback (most recent call last):\n"
 _RAISED = re.compile(r"^(?P<kind>[\w.]+)(?:: (?P<text>.*))?\Z", re.MULTILINE | re.DOTALL)
 
+_OF_SPARK = re.compile(r"\[[A-Z][A-Z0-9_.]+\] .*?SQLSTATE: (?:22\w{3}|39000|P0001)", re.DOTALL)
+_PASSING = re.compile(
+    r"(?:MemoryError|KeyboardInterrupt|EOFError|OSError|Connection\w*Error|BrokenPipeError|TimeoutError)\b"
+)
+_RANK = re.compile(r'/clusters/spark/cluster\.py", line \d+, in seat$', re.MULTILINE)
 _NO_MODULE = re.compile(r"No module named '(\w+)")
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
 
@@ -55,6 +60,27 @@ def told(text: str) -> ZooError | None:
     if isinstance(kind, type) and issubclass(kind, ZooError):
         return kind(message)
     return WorkerFailed(f"{_own_line(last)}{name}: {message}{_other_python(message)}\n{_TRACE}{last.rstrip()}")
+
+
+def of_rows(text: str) -> ZooError | None:
+    """The error of what computes the rows that ranks read: a user's function, or an expression.
+
+    None for what may go well another time (a worker or an executor that was lost), and for errors of the ranks
+    themselves, which tell them over their own connections.
+
+    Args:
+        text: of Spark's error.
+    """
+    _, trace, last = text.rpartition(_TRACE)
+    if not trace:  # no Python worker has raised it; SQLSTATE says whether the data, or a function of the JVM's, has
+        expression = _OF_SPARK.search(text)
+        return DataError(f"Spark could not compute the rows: {expression[0]}") if expression else None
+    found = told(text)
+    if _RANK.search(last) or found is None:
+        return None
+    if type(found) is WorkerFailed and not _own_line(last) and _PASSING.match(str(found)):
+        return None  # a worker whose other end has gone
+    return found
 
 
 def _other_python(message: str) -> str:

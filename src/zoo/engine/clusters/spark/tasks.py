@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from zoo.engine import storage
 from zoo.engine.clusters.board import Board
 from zoo.engine.clusters.spark import connect
-from zoo.engine.clusters.spark.faults import told
+from zoo.engine.clusters.spark.faults import of_rows, told
 from zoo.engine.data.feed import NO_ROWS
 from zoo.engine.errors import DataError
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _END_SECONDS = 10.0
 _ASK_SECONDS = 2.0
 _SCOUT_SECONDS = 1.0
+_TELL_SECONDS = 5.0
 
 
 def most_failures(session: SparkSession) -> int:
@@ -65,11 +66,19 @@ class Tasks:
         return self._stage.coming()
 
     def replace(self, index: int) -> bool:
-        """Spark starts the task again, unless it has failed too often: once, with ``local[n]``. Connect is silent."""
+        """Spark starts the task again, unless it has failed too often: once, with ``local[n]``. Connect is silent.
+
+        Raises:
+            ZooError: as `Stage.gone`, of a stage that ends with this task.
+        """
         self._failed[index] += 1
-        if connect.is_connect(self._session) or self._stage.ended:
+        if connect.is_connect(self._session):
             return False
-        return self._failed[index] < most_failures(self._session)
+        if not self._stage.ended and self._failed[index] < most_failures(self._session):
+            return True
+        self._stage.wait(_TELL_SECONDS)  # what the rows' error is, Spark tells with the end of the stage
+        self._stage.gone(self._board)
+        return False
 
     def room(self) -> int:
         """Asked of Spark every few seconds."""
@@ -184,19 +193,25 @@ class Stage:
         """Whether the job has."""
         return self._ended.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Until the job has ended, but no longer than `seconds`."""
+        self._ended.wait(seconds)
+
     def gone(self, board: Board) -> Mapping[int, str]:
         """For `Board.run`: all ranks, once the job has failed.
 
         Raises:
             DataError: the job has ended well without any rank: Spark starts no task for a frame that is plainly empty.
-                Or its rows cannot be read, which another gang could not either.
+                Or its rows cannot be computed, which another gang could not do either.
+            WorkerFailed: a user's function that computes rows has failed, and is to blame as well.
         """
-        if not self._ended.is_set() or board.failing:
+        if not self._ended.is_set() or "own" in board.failing:
+            return {}
+        if self._error is not None and (found := of_rows(str(self._error))) is not None:
+            raise found from None  # Spark's own has it once more, among the stack of its JVM
+        if board.failing:
             return {}
         if self._error is not None:
-            found = told(str(self._error))
-            if isinstance(found, DataError):
-                raise found from None  # Spark's own has it once more, among the stack of its JVM
             return dict.fromkeys(range(board.world), f"went with its Spark stage: {_first_lines(self._error)}")
         if board.deserted:
             raise DataError(NO_ROWS.format("training"))
