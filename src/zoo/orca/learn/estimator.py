@@ -202,7 +202,7 @@ class Estimator:
             asks_to_stop=bool(called),
             sources=sources,
         )
-        fewest, most = workers_of(workers, self._world(cluster))
+        fewest, most = workers_of(workers, self._world(cluster), self._spec)
         with self._listening(reporting=True) as sink:
             self._failed = True
             trained = run.fit(job, shards, cluster, fewest, sink, most)

@@ -189,18 +189,24 @@ def sync_of(sync: str, spec: Any, callbacks: Sequence[Any]) -> str:
     return sync
 
 
-def workers_of(workers: Any, default: int) -> tuple[int, int]:
+def workers_of(workers: Any, default: int, spec: Any) -> tuple[int, int]:
     """(ranks, or the fewest of them; the most, or 0 where their number is fixed).
 
     Args:
         workers: as given to `fit`.
         default: where nothing was given.
+        spec: the model.
 
     Raises:
-        UsageError: it is neither a number nor a pair of them.
+        UsageError: it is neither a number nor a pair of them, or the model cannot be trained on so many.
     """
-    if workers is None:
-        return default, 0
+    fewest, most = (default, 0) if workers is None else _pair_of(workers)
+    spec.check_ranks(max(fewest, most))
+    return fewest, most
+
+
+def _pair_of(workers: Any) -> tuple[int, int]:
+    """A number of ranks, or two, as `workers_of` gives them."""
     pair = (workers, 0) if isinstance(workers, int) else workers
     if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(one, int) for one in pair):
         raise UsageError(f"workers is a number of ranks, or (min, max). Received: {workers!r}")

@@ -100,6 +100,9 @@ class GraphSpec:
         made._check_travels(*(turn.loss for turn in made.program.turns))
         return made
 
+    def check_ranks(self, most: int) -> None:
+        """Nothing: any model can be trained on any number of ranks."""
+
     def check_lanes(self, callbacks: Sequence[Any]) -> None:
         """Refuses: a graph's random operations draw from a state that no feed sets."""
         raise UsageError(

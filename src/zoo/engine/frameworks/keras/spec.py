@@ -97,6 +97,9 @@ class KerasSpec:
         check_trainable(self.get_model(), self.optimizer, columns)
         return self._with(columns=columns, clip=clip, callbacks=tuple(callbacks))
 
+    def check_ranks(self, most: int) -> None:
+        """Nothing: any model can be trained on any number of ranks."""
+
     def check_lanes(self, callbacks: Sequence[Any]) -> None:
         """Every Keras model can be trained in virtual ranks."""
 

@@ -24,6 +24,7 @@ from zoo.engine.frameworks.torch import state as states
 from zoo.engine.frameworks.torch import weights
 from zoo.engine.frameworks.torch.elementwise import check_elementwise
 from zoo.engine.frameworks.torch.optim import FREQUENCIES, build_optimizer, check_optimizer, control_rate
+from zoo.engine.frameworks.torch.renorms import check_renorms
 from zoo.engine.frameworks.torch.replica import TorchReplica
 from zoo.engine.frameworks.torch.runner import Parts, Settings, main_callback, overrides
 from zoo.engine.frameworks.torch.travel import pack
@@ -95,12 +96,23 @@ class TorchSpec:
         """The spec of a `fit`."""
         return replace(self, clip=clip, callbacks=tuple(callbacks))
 
+    def check_ranks(self, most: int) -> None:
+        """Refuses what one rank only can train; what a creator makes is looked at where it is made.
+
+        Raises:
+            UsageError: a layer changes its weights by itself, on each rank in another way.
+        """
+        if most > 1 and isinstance(self.model, nn.Module):
+            check_renorms(self.model)
+
     def check_lanes(self, callbacks: Sequence[Any]) -> None:
         """Refuses what cannot be trained in virtual ranks.
 
         Raises:
-            UsageError: a callback has a backward pass of its own, which would add up gradients in its own order.
+            UsageError: a callback has a backward pass of its own, which would add up gradients in its own order; a
+                layer changes its weights by itself.
         """
+        self.check_ranks(2)
         main = main_callback(callbacks)
         if overrides(main, "on_iter_backward"):
             raise UsageError(
@@ -169,6 +181,8 @@ class TorchSpec:
         own = self if self._travelled else self._copy()
         device = torch.device(rank.device)
         model = own._new_model().to(device)
+        if own.optimizer is not None and not rank.alone:
+            check_renorms(model)
         loss = own._new_loss()
         if isinstance(loss, nn.Module):
             loss = loss.to(device)
