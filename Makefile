@@ -44,7 +44,7 @@ demo: $(READY)  ## train a CNN on handwritten digits from a Spark DataFrame, eva
 	$(BIN)/python examples/digits.py
 
 test: $(READY)  ## the tests that one machine can run, but for those of the next lines (< 10 min)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 test-programs: $(READY)  ## run the documents, the examples and the notebooks
 	$(BIN)/python -m pytest -m "program and not tensorflow"

@@ -45,32 +45,22 @@ settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 
 
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this is a process of pytest-xdist, whose session lives in the one that started it."""
-    return hasattr(config, "workerinput")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Marks this session's processes and gives it a TMPDIR of its own; tmp_path stays where pytest keeps it."""
     settings.load_profile("ci" if os.environ.get("CI") else "developer")
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    if not is_worker(config):
-        os.environ[MARK] = uuid.uuid4().hex
+    os.environ[MARK] = uuid.uuid4().hex
     multiprocessing.util.get_temp_dir()  # not below ours: it is removed later than ours
-    above = os.environ["PYTEST_DEBUG_TEMPROOT"] if is_worker(config) else None  # short paths, which sockets need
-    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="zoo-", dir=above)
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="zoo-")
     for name, value in (SHORT_LIVED_JVMS | compiled_once(os.environ["TMPDIR"])).items():
         os.environ.setdefault(name, value)
     local._start = warmranks.start
 
 
-@pytest.hookimpl(trylast=True)  # once pytest-xdist has ended its workers
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session for any process that it started and that outlives it."""
     mark = os.environ[MARK]
     warmranks.end()
-    if is_worker(session.config):
-        return
     if not within(10, lambda: not carrying(MARK, mark)):
         for process in carrying(MARK, mark):
             ORPHANS.append(f"{process.pid}: {process}")

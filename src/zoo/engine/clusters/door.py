@@ -34,13 +34,14 @@ class Door:
         self.refused, self.last, self.closed = 0, "", False
         self._token, self._arrivals = token, arrivals
         self._busy = threading.BoundedSemaphore(AT_ONCE)
-        self._counting = threading.Lock()
+        self._counting, self._knowing = threading.Lock(), threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="zoo-door", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Lets nobody in any more. Idempotent."""
-        self.closed = True
+        with self._knowing:
+            self.closed = True  # from here on nobody is among the arrivals who was not before
         with suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # wakes accept()
         self._server.close()
@@ -59,11 +60,20 @@ class Door:
 
     def _admit(self, connection: socket.socket, peer: str) -> None:
         try:
-            self._arrivals.put((welcome(connection, self._token), connection))
+            index = welcome(connection, self._token)
         except Stranger:
             self._refuse(connection, peer)
+        else:
+            self._let_in(index, connection)
         finally:
             self._busy.release()
+
+    def _let_in(self, index: int, connection: socket.socket) -> None:
+        with self._knowing:
+            if not self.closed:
+                self._arrivals.put((index, connection))
+                return
+        connection.close()
 
     def _refuse(self, connection: socket.socket, peer: str) -> None:
         connection.close()
