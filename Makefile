@@ -43,7 +43,7 @@ check: $(READY)  ## lint, types, storeys, sizes (< 60 s)
 demo: $(READY)  ## train a CNN on handwritten digits from a Spark DataFrame, evaluate it, predict
 	$(BIN)/python examples/digits.py
 
-test: $(READY)  ## the tests that one machine can run, but for those of the next lines (< 10 min)
+test: $(READY)  ## the tests that one machine can run, but for those of the next lines (some 12 min on two cores)
 	$(BIN)/python -m pytest
 
 test-programs: $(READY)  ## run the documents, the examples and the notebooks
