@@ -64,6 +64,7 @@ def main() -> None:
         MASTER, spark_dynamicAllocation_enabled=True, spark_dynamicAllocation_shuffleTracking_enabled=True,
         spark_dynamicAllocation_minExecutors=0, spark_dynamicAllocation_maxExecutors=2,
         spark_dynamicAllocation_executorIdleTimeout="5s", spark_dynamicAllocation_shuffleTracking_timeout="5s",
+        spark_dynamicAllocation_sustainedSchedulerBacklogTimeout="15s",  # until it asks for the second executor
     )  # fmt: skip
     rows = frame(session, 203)
     HURRY.touch()
