@@ -262,7 +262,9 @@ class KerasReplica:
         Raises:
             DataError: they are none for the loss.
         """
-        if (self._silent or not math.isfinite(float(loss))) and (problems := self._labels_mistaken(data)):
+        if not self._explains or (not self._silent and math.isfinite(float(loss))):
+            return
+        if problems := self._labels_mistaken(data):
             raise DataError("\n".join(problems))
 
     def _labels_mistaken(self, data: Data) -> list[str]:
